@@ -1,0 +1,58 @@
+"""The command line: one verb per arrow, one file per verb. Results on stdout, the rest on stderr.
+
+Exit codes: 0 all inputs scored, 1 some were not (each is in the output with its reason), 2 wrong
+use, 130 interrupted (what is done is saved).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from unmask import __version__
+from unmask.cli.align import align
+from unmask.cli.fetch import fetch
+from unmask.cli.models import models
+from unmask.cli.scan import scan
+from unmask.cli.train import train
+from unmask.errors import UnmaskError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="unmask",
+    help="Tells whether faces and images are real or fake.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001
+    if asked:
+        typer.echo(f"unmask {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Tells whether faces and images are real or fake."""
+
+
+for verb in (scan, train, align, models, fetch):
+    app.command()(verb)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is a sentence on stderr and exit code 2."""
+    try:
+        app()
+    except UnmaskError as error:
+        sys.stderr.write(f"unmask: {error}\n")
+        raise SystemExit(2) from None

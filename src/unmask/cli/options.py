@@ -1,0 +1,69 @@
+"""Options that several verbs share, so that they have one name, one default and one help."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from unmask.models.configuration import FaceSpec
+    from unmask.models.detector import Detector as LoadedDetector
+
+__all__ = [
+    "BatchSize",
+    "Detector",
+    "Device",
+    "Dtype",
+    "LandmarkModel",
+    "Offline",
+    "Revision",
+    "Workers",
+    "face_spec",
+    "operating_point",
+]
+
+Detector = Annotated[
+    str,
+    typer.Option("--detector", "-d", help="Built-in name, detector folder, or Hub id org/name."),
+]
+LandmarkModel = Annotated[
+    Path | None, typer.Option(help="Landmark file of dlib81; default: the fetched one.")
+]
+BatchSize = Annotated[int, typer.Option(help="Crops per forward pass.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Threads that prepare crops; default: one per core.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    typer.Option(help="Number format of the tower; auto is float32."),
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Use cached Hub files only.")]
+
+
+def face_spec(detector: LoadedDetector, finder: str | None) -> FaceSpec | None:
+    """The detector's crop by another finder; None where none is asked for."""
+    from unmask.models.configuration import FaceSpec
+
+    if finder is None:
+        return None
+    base = detector.face or FaceSpec(size=detector.preprocess.height)
+    return replace(base, finder=finder)
+
+
+def operating_point(threshold: str | None) -> str | float | None:
+    """A number where the text is one, else the name.
+
+    >>> operating_point("0.9"), operating_point("fpr5"), operating_point(None)
+    (0.9, 'fpr5', None)
+    """
+    if threshold is None:
+        return None
+    try:
+        return float(threshold)
+    except ValueError:
+        return threshold

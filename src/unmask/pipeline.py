@@ -1,0 +1,253 @@
+"""The arrows: samples in, one result each, in order, as they come.
+
+Worker threads read, decode, find and align faces (the libraries release the GIL) while batches of
+crops go through the tower in the calling thread. What waits between the two is bounded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.aggregate import judge, picture_reasons, picture_verdict, strongest
+from unmask.errors import ConfigError, near_names
+from unmask.flow import batches, prepare_all
+from unmask.images import Limits
+from unmask.models.configuration import FaceSpec
+from unmask.models.detector import Detector
+from unmask.prepare import Memory, Prepared, Stage, prepare
+from unmask.types import (
+    FaceScore,
+    FrameCount,
+    Image,
+    OperatingPoint,
+    Reason,
+    Result,
+    Sample,
+)
+from unmask.versions import versions
+
+__all__ = ["FaceMode", "Options", "Pipeline"]
+
+FaceMode = Literal["auto", "largest", "all", "none"]
+
+FIXED_HALF = OperatingPoint("fixed", fake_at=0.5, real_below=0.5, source="fixed")
+UNTRAINED = Reason(
+    "untrained_head",
+    "the head of this detector was never trained: the score is noise, allowed on request",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a pipeline treats what it is given. All of it is part of a run's identity."""
+
+    faces: FaceMode = "auto"
+    """``auto`` is ``all`` for a detector of faces and ``none`` for one of whole pictures."""
+    face: FaceSpec | None = None
+    """Finder and crop; None takes those the detector was trained with."""
+    landmark_model: Path | None = None
+    """Landmark file of the ``dlib81`` finder; None takes the fetched one."""
+    no_face: Literal["report", "whole_picture"] = "report"
+    """``whole_picture`` scores the uncropped picture where no face is found, and says so."""
+    limits: Limits = field(default_factory=Limits)
+    max_faces: int = 32
+    """Largest faces scored per frame; the rest are listed unscored."""
+    min_face_px: float = 32.0
+    """Faces with a shorter side below this many source pixels are listed unscored."""
+    min_sharpness: float = 0.0
+    """Faces less sharp than this (see :class:`~unmask.types.Quality`) are inconclusive."""
+    operating_point: str | float | None = None
+    """A name from the detector's config, a fixed threshold on P(fake), or None: its default."""
+    batch_size: int = 16
+    workers: int | None = None
+    """Threads that prepare crops; None is one per core; 0 works in the calling thread."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their range.
+
+        Raises:
+            ConfigError: names the option, its value and its range.
+        """
+        for name, least in (("batch_size", 1), ("max_faces", 1), ("min_face_px", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.workers is not None and not 0 <= self.workers <= 256:
+            raise ConfigError(f"workers is {self.workers}; it must be 0 to 256")
+        if isinstance(self.operating_point, float) and not 0 <= self.operating_point <= 1:
+            raise ConfigError(
+                f"the threshold {self.operating_point} is no probability; give 0 to 1 or a name"
+            )
+
+
+class Pipeline:
+    """Scores samples with one detector. Calling it gives results in the samples' order.
+
+    Example:
+        >>> import unmask  # doctest: +SKIP
+        >>> pipe = unmask.Pipeline(unmask.load())  # doctest: +SKIP
+        >>> for result in pipe(unmask.read_sources(["photos/"])):  # doctest: +SKIP
+        ...     print(result.source, result.verdict, result.p_fake)
+    """
+
+    def __init__(self, detector: Detector, options: Options | None = None) -> None:
+        """Check the options against the detector.
+
+        Raises:
+            ConfigError: an operating point that the detector does not have.
+            FaceError: the finder cannot work (its landmark file is missing, for example).
+        """
+        self.detector = detector
+        self.options = options or Options()
+        self.point = _operating_point(detector, self.options.operating_point)
+        self._stage = _stage(detector, self.options)
+        self._versions = versions()
+        self._stage.new_finder()  # one that cannot work is an error before a file is opened
+
+    def settings(self) -> dict[str, object]:
+        """What decides the answers, as plain JSON; equal settings give equal results."""
+        options = asdict(self.options)
+        for name in ("batch_size", "workers", "landmark_model"):
+            del options[name]  # these change speed or a path, not the answer
+        return {
+            "detector": asdict(self.detector.ref),
+            "dtype": str(self.detector.dtype),
+            "preprocessing": self.describe(),
+            "options": options,
+            "operating_point": asdict(self.point),
+            "unmask": self._versions["unmask"],
+        }
+
+    def describe(self) -> str:
+        """Face stage and preprocessing in one line."""
+        return f"{self._stage.describe()}; {self.detector.preprocess.describe()}"
+
+    def __call__(
+        self, samples: Iterable[Sample], *, memory: Memory | None = None
+    ) -> Iterator[Result]:
+        """Yield one result per sample, in order. ``memory`` spares what was answered before."""
+        size = self.options.batch_size
+        ready = prepare_all(
+            samples, self._stage, workers=self.options.workers, waiting=2 * size, memory=memory
+        )
+        with closing(ready):
+            for batch in batches(ready, size):
+                yield from self._score(batch, memory)
+
+    def _score(self, batch: list[Prepared], memory: Memory | None) -> Iterator[Result]:
+        """One result per prepared sample; bytes that occur twice go through the tower once."""
+        started = time.perf_counter()
+        answers: dict[str, Result] = {}
+        fresh: dict[str, Prepared] = {}
+        for prepared in batch:
+            if prepared.recalled or prepared.sha256 is None or prepared.sha256 in fresh:
+                continue
+            known = memory.recall_bytes(prepared.sha256) if memory else None
+            if known:
+                answers[prepared.sha256] = known
+            else:
+                fresh[prepared.sha256] = prepared
+        logits = self._logits([image for each in fresh.values() for image in each.pixels])
+        share = (time.perf_counter() - started) / max(1, len(fresh))
+        for digest, prepared in fresh.items():
+            taken, logits = np.split(logits, [len(prepared.pixels)])
+            answers[digest] = self._result(prepared, taken, share)
+        for prepared in batch:
+            if prepared.recalled:
+                answer = prepared.recalled
+            elif prepared.sha256 is None:
+                answer = self._result(prepared, logits[:0], 0.0)
+            else:
+                answer = answers[prepared.sha256]
+            yield replace(answer, source=prepared.sample.source, label=prepared.sample.label)
+
+    def _logits(self, images: Sequence[Image]) -> npt.NDArray[np.float32]:
+        size = self.options.batch_size
+        parts = [
+            self.detector.logits(np.stack(images[start : start + size]))
+            for start in range(0, len(images), size)
+        ]
+        return np.concatenate([np.empty(0, np.float32), *parts])
+
+    def _result(
+        self, prepared: Prepared, logits: npt.NDArray[np.float32], batch_s: float
+    ) -> Result:
+        p_fakes = self.detector.p_fake(logits)
+        faces = list(prepared.faces)
+        for index, (logit, p_fake) in enumerate(zip(logits, p_fakes, strict=True)):
+            faces[index] = self._judged(faces[index], float(logit), float(p_fake))
+        top = strongest(faces)
+        trained = self.detector.ref.trained
+        reasons = () if trained or top is None else (UNTRAINED,)
+        if prepared.status == "ok":
+            reasons += picture_reasons(faces, self.point)
+        return Result(
+            source=prepared.sample.source,
+            sha256=prepared.sha256,
+            kind=prepared.kind,
+            status=prepared.status,
+            label=prepared.sample.label,
+            logit=top.logit if top else None,
+            p_fake=top.p_fake if top else None,
+            verdict=picture_verdict(faces),
+            reasons=prepared.reasons + reasons,
+            faces=tuple(face for face in faces if face.box_xyxy is not None),
+            frames=FrameCount(sampled=prepared.frames, scored=int(top is not None)),
+            detector=self.detector.ref,
+            preprocessing=self.describe(),
+            operating_point=self.point,
+            elapsed_ms=round(1000 * (prepared.elapsed_s + batch_s), 2),
+            versions=self._versions,
+        )
+
+    def _judged(self, face: FaceScore, logit: float, p_fake: float) -> FaceScore:
+        verdict = judge(p_fake, self.point)
+        reasons = face.reasons
+        least = self.options.min_sharpness
+        if face.quality is not None and face.quality.sharpness < least:
+            sentence = f"sharpness {face.quality.sharpness:.0f} is below {least:.0f}"
+            reasons += (Reason("blurred", sentence),)
+            verdict = "inconclusive"
+        if not self.detector.ref.trained:
+            verdict = "inconclusive"
+        return replace(face, logit=logit, p_fake=p_fake, verdict=verdict, reasons=reasons)
+
+
+def _stage(detector: Detector, options: Options) -> Stage:
+    expects_faces = detector.config.domain == "face"
+    mode = options.faces
+    if mode == "auto":
+        mode = "all" if expects_faces else "none"
+    face = options.face or detector.face or FaceSpec(size=detector.preprocess.height)
+    return Stage(
+        mode=mode,
+        face=face,
+        preprocess=detector.preprocess,
+        limits=options.limits,
+        max_faces=options.max_faces,
+        min_face_px=options.min_face_px,
+        landmark_model=options.landmark_model,
+        whole_picture_without_face=options.no_face == "whole_picture",
+        expects_faces=expects_faces,
+    )
+
+
+def _operating_point(detector: Detector, asked: str | float | None) -> OperatingPoint:
+    points = {point.name: point for point in detector.operating_points}
+    if isinstance(asked, float):
+        return OperatingPoint("fixed", fake_at=asked, real_below=asked, source="fixed")
+    if asked is None:
+        return next(iter(points.values()), FIXED_HALF)
+    if asked not in points:
+        raise ConfigError(
+            f"the detector {detector.ref.id!r} has no operating point {asked!r}. "
+            f"{near_names(asked, points)} A number fixes the threshold on P(fake)."
+        )
+    return points[asked]

@@ -1,0 +1,71 @@
+"""A Pillow picture of any mode -> RGB uint8, and the right way up."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from unmask.errors import UnsupportedMedia
+from unmask.types import Image, Reason
+
+__all__ = ["reduced", "to_rgb", "upright"]
+
+_PLAIN_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+"""Pillow modes whose conversion to RGB is defined and keeps the stored colours."""
+
+
+def to_rgb(picture: PillowImage.Image, name: str, notes: list[Reason]) -> Image:
+    """RGB ``(H, W, 3)``: alpha dropped, palettes looked up, CMYK by Pillow's formula, no ICC."""
+    mode = picture.mode
+    if mode in {"RGBa", "La"}:  # premultiplied TIFF
+        return np.array(picture.convert(mode.upper()).convert("RGB"))
+    if mode in _PLAIN_MODES:
+        picture.info.pop("transparency", None)  # else P asks for RGBA by a warning
+        return np.array(picture if mode == "RGB" else picture.convert("RGB"))
+    if mode == "I" or mode.startswith("I;16"):
+        return _from_16_bits(np.asarray(picture), name, notes)
+    raise UnsupportedMedia(
+        f"{name}: pixels of Pillow mode {mode}. Expected 1, 8 or 16 bits a channel, grey, palette, "
+        "RGB or CMYK; convert it to an 8-bit RGB PNG.",
+        code="unsupported_pixels",
+    )
+
+
+def _from_16_bits(grey: npt.NDArray[np.integer], name: str, notes: list[Reason]) -> Image:
+    wide = grey.astype(np.int64)
+    low, high = int(wide.min()), int(wide.max())
+    if low < 0 or high > 65535:
+        raise UnsupportedMedia(
+            f"{name}: grey values from {low} to {high}. Expected 0..65535; "
+            "scale it and save it as an 8-bit PNG.",
+            code="unsupported_pixels",
+        )
+    notes.append(reduced("divided by 257 and rounded"))
+    narrow = ((wide + 128) // 257).astype(np.uint8)
+    return np.repeat(narrow[:, :, None], 3, axis=2)  # (H, W, 3)
+
+
+def reduced(how: str) -> Reason:
+    return Reason("reduced_to_8_bits", f"16 bits a channel reduced to 8: {how}")
+
+
+def upright(image: Image, orientation: int) -> Image:
+    """The picture turned as EXIF 2.32 (tag 274) says; a value outside 2..8 leaves it as it is."""
+    match orientation:
+        case 2:
+            return image[:, ::-1]
+        case 3:
+            return image[::-1, ::-1]
+        case 4:
+            return image[::-1]
+        case 5:
+            return image.transpose(1, 0, 2)
+        case 6:
+            return np.rot90(image, -1)
+        case 7:
+            return image[::-1, ::-1].transpose(1, 0, 2)
+        case 8:
+            return np.rot90(image)
+        case _:
+            return image

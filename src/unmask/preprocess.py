@@ -1,0 +1,445 @@
+"""From a crop to the tensor that a tower takes: resize on uint8, then one fused normalisation.
+
+One :class:`Preprocess` belongs to each detector and travels in its folder. No torch here; the
+arrays go into the tower in ``models``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal, Self, get_args
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from unmask.errors import ConfigError
+from unmask.types import Image
+
+__all__ = ["Interpolation", "Preprocess", "ResizeRule"]
+
+ResizeRule = Literal["squash", "shortest_edge", "none"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest", "cv2_linear"]
+Triple = tuple[float, float, float]
+
+_PILLOW: Mapping[Interpolation, PillowImage.Resampling] = {
+    "bilinear": PillowImage.Resampling.BILINEAR,
+    "bicubic": PillowImage.Resampling.BICUBIC,
+    "lanczos": PillowImage.Resampling.LANCZOS,
+    "nearest": PillowImage.Resampling.NEAREST,
+}
+_BY_CODE: Mapping[int, Interpolation] = {int(code): name for name, code in _PILLOW.items()}
+
+CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
+"""Of OpenAI's CLIP, as in the documented YAML files and in ``OPENAI_CLIP_MEAN``."""
+CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
+_IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+_IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+_HALF: Triple = (0.5, 0.5, 0.5)
+
+_CLIP_DEFAULTS: Mapping[str, object] = {
+    "size": {"shortest_edge": 224},
+    "crop_size": {"height": 224, "width": 224},
+    "do_center_crop": True,
+    "resample": 3,
+    "image_mean": CLIP_MEAN,
+    "image_std": CLIP_STD,
+    "square": False,
+}
+# What each published processor class does where its file is silent (transformers 5,
+# models/*/image_processing_pil_*.py). "square": whether a bare integer size means both sides.
+_DEFAULTS: Mapping[str, Mapping[str, object]] = {
+    "CLIP": _CLIP_DEFAULTS,
+    "Bit": _CLIP_DEFAULTS,
+    "ViT": {
+        "size": {"height": 224, "width": 224},
+        "resample": 2,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+        "square": True,
+    },
+    "Siglip": {
+        "size": {"height": 224, "width": 224},
+        "resample": 3,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+        "square": False,
+    },
+    "DINOv3ViT": {
+        "size": {"height": 224, "width": 224},
+        "resample": 2,
+        "image_mean": _IMAGENET_MEAN,
+        "image_std": _IMAGENET_STD,
+        "square": True,
+    },
+}
+_UNDERSTOOD = frozenset(
+    {
+        "size",
+        "crop_size",
+        "do_center_crop",
+        "do_resize",
+        "do_rescale",
+        "do_normalize",
+        "rescale_factor",
+        "resample",
+        "image_mean",
+        "image_std",
+        "image_processor_type",
+        "feature_extractor_type",
+    }
+)
+# Keys that say how a processor is called, not what it computes on an RGB uint8 image.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "processor_class",
+        "do_convert_rgb",
+        "data_format",
+        "input_data_format",
+        "return_tensors",
+        "default_to_square",
+        "disable_grouping",
+        "device",
+        "transformers_version",
+        "_valid_processor_keys",
+        "image_seq_length",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How one detector turns an RGB uint8 image into its ``(3, height, width)`` input.
+
+    Args:
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+        resize: ``squash`` brings both sides to ``height`` x ``width``; ``shortest_edge`` scales
+            the shorter side to ``shortest_edge`` and cuts the centre; ``none`` only cuts the
+            centre. Where the picture is smaller than the cut, zeros surround it.
+        interpolation: Pillow's filter of that name, with antialiasing (``nearest`` has none), or
+            ``cv2_linear``: OpenCV's ``INTER_LINEAR`` without antialiasing, the path that
+            published Effort weights were trained for.
+        mean: Subtracted per channel R, G, B from values in 0..1.
+        std: Divided by afterwards.
+        shortest_edge: In pixels; only with ``resize="shortest_edge"``.
+
+    Raises:
+        ConfigError: On values that contradict each other or are not known.
+    """
+
+    height: int
+    width: int
+    resize_rule: ResizeRule = "squash"
+    interpolation: Interpolation = "bicubic"
+    mean: Triple = CLIP_MEAN
+    std: Triple = CLIP_STD
+    shortest_edge: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ConfigError(f"preprocess: size {self.height}x{self.width} must be positive")
+        if self.resize_rule not in get_args(ResizeRule):
+            raise ConfigError(
+                f"preprocess: resize_rule {self.resize_rule!r} is not one of {get_args(ResizeRule)}"
+            )
+        if self.interpolation not in get_args(Interpolation):
+            raise ConfigError(
+                f"preprocess: interpolation {self.interpolation!r} is not one of "
+                f"{get_args(Interpolation)}"
+            )
+        if (self.shortest_edge is not None) != (self.resize_rule == "shortest_edge"):
+            raise ConfigError(
+                f"preprocess: shortest_edge is {self.shortest_edge} with resize_rule "
+                f"{self.resize_rule!r}; it is needed with 'shortest_edge' and only there"
+            )
+        if self.shortest_edge is not None and self.shortest_edge < 1:
+            raise ConfigError(f"preprocess: shortest_edge {self.shortest_edge} must be positive")
+        _check_triple("mean", self.mean)
+        _check_triple("std", self.std)
+        if min(self.std) <= 0:
+            raise ConfigError(f"preprocess: std {self.std} must be positive")
+
+    @classmethod
+    def openai_clip(cls, size: int = 224) -> Self:
+        """The processor published with OpenAI's CLIP: shortest edge, bicubic, centre crop."""
+        return cls(size, size, "shortest_edge", "bicubic", CLIP_MEAN, CLIP_STD, size)
+
+    @classmethod
+    def effort(cls, size: int = 224) -> Self:
+        """The path of the published Effort scripts: OpenCV squash, CLIP's mean and std."""
+        return cls(size, size, "squash", "cv2_linear", CLIP_MEAN, CLIP_STD)
+
+    @classmethod
+    def from_processor_config(cls, config: Mapping[str, object]) -> Self:
+        """What a ``preprocessor_config.json`` (or ``processor_config.json``) of the Hub means.
+
+        Raises:
+            ConfigError: Names the key and value that is not understood.
+        """
+        nested = config.get("image_processor")
+        if isinstance(nested, Mapping):
+            config = nested
+        defaults = _DEFAULTS[_family(config)]
+        _refuse_unknown(config)
+        values = {**defaults, **{key: v for key, v in config.items() if v is not None}}
+        mean, std = _folded_scale(values)
+        height, width, rule, edge = _geometry(values)
+        interpolation: Interpolation = "bicubic"
+        if rule != "none":
+            interpolation = _interpolation(values["resample"])
+        return cls(height, width, rule, interpolation, mean, std, edge)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ConfigError: On missing or unknown keys, or values of the wrong kind.
+        """
+        known = set(cls.__dataclass_fields__)
+        if set(values) != known:
+            raise ConfigError(
+                f"preprocess: keys {sorted(values)} given, exactly {sorted(known)} expected"
+            )
+        given = dict(values)
+        edge = given["shortest_edge"]
+        return cls(
+            height=_integer("height", given["height"]),
+            width=_integer("width", given["width"]),
+            resize_rule=given["resize_rule"],  # type: ignore[arg-type]  # checked by __post_init__
+            interpolation=given["interpolation"],  # type: ignore[arg-type]  # as above
+            mean=_triple("mean", given["mean"]),
+            std=_triple("std", given["std"]),
+            shortest_edge=None if edge is None else _integer("shortest_edge", edge),
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """All fields, ready for JSON."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    def to_processor_config(self) -> dict[str, object]:
+        """A ``preprocessor_config.json`` with which transformers does the same.
+
+        ``cv2_linear`` has no counterpart there: Pillow's bilinear is written, which is the same
+        on a crop that already has the detector's size and differs where it must be resized.
+        """
+        code = 2 if self.interpolation == "cv2_linear" else int(_PILLOW[self.interpolation])
+        size: dict[str, int] = {"height": self.height, "width": self.width}
+        if self.shortest_edge is not None:
+            size = {"shortest_edge": self.shortest_edge}
+        return {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_convert_rgb": True,
+            "do_resize": self.resize_rule != "none",
+            "size": size,
+            "resample": code,
+            "do_center_crop": self.resize_rule != "squash",
+            "crop_size": {"height": self.height, "width": self.width},
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+        }
+
+    def resize(self, image: Image) -> Image:
+        """The picture at the size of the input, uint8 ``(height, width, 3)``."""
+        if self.resize_rule == "squash":
+            return self._scaled(image, self.height, self.width)
+        height, width = image.shape[:2]
+        if self.shortest_edge is not None:
+            height, width = _keep_aspect(height, width, self.shortest_edge)
+        return self._centre(image, height, width)
+
+    def normalize(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """``(B, 3, height, width)`` float32 from uint8 ``(B, height, width, 3)``."""
+        batch, height, width, _ = images.shape
+        pixels = np.empty((batch, 3, height, width), dtype=np.float32)
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            plane = pixels[:, channel]
+            np.multiply(images[..., channel], np.float32(1 / (255 * std)), out=plane)
+            plane -= np.float32(mean / std)
+        return pixels
+
+    def __call__(self, image: Image) -> npt.NDArray[np.float32]:
+        """``(3, height, width)`` float32 from an RGB uint8 image of any size."""
+        pixels: npt.NDArray[np.float32] = self.normalize(self.resize(image)[None])[0]
+        return pixels
+
+    def describe(self) -> str:
+        """One line for reports, from which the input can be made again."""
+        rule = self.resize_rule if self.shortest_edge is None else f"edge {self.shortest_edge}"
+        how = "centre crop" if rule == "none" else f"{rule} {self.interpolation}"
+        mean = ",".join(f"{value:g}" for value in self.mean)
+        std = ",".join(f"{value:g}" for value in self.std)
+        return f"{self.height}x{self.width} {how} mean {mean} std {std}"
+
+    def _scaled(self, image: Image, height: int, width: int) -> Image:
+        if self.interpolation == "cv2_linear":
+            import cv2
+
+            size = (width, height)
+            return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        picture = PillowImage.fromarray(image)
+        return np.asarray(picture.resize((width, height), _PILLOW[self.interpolation]))
+
+    def _centre(self, image: Image, height: int, width: int) -> Image:
+        """The centre of ``image`` scaled to ``height`` x ``width``, without computing the rest."""
+        top, rows, above = _cut(height, self.height)
+        left, columns, before = _cut(width, self.width)
+        if (height, width) == image.shape[:2]:
+            part = image[top : top + rows, left : left + columns]
+        elif self.interpolation == "cv2_linear":
+            scaled = self._scaled(image, height, width)
+            part = scaled[top : top + rows, left : left + columns]
+        else:
+            y, x = image.shape[0] / height, image.shape[1] / width
+            box = (left * x, top * y, (left + columns) * x, (top + rows) * y)
+            filter_ = _PILLOW[self.interpolation]
+            picture = PillowImage.fromarray(image)
+            part = np.asarray(picture.resize((columns, rows), filter_, box=box))
+        if part.shape[:2] == (self.height, self.width):
+            return part
+        whole = np.zeros((self.height, self.width, 3), dtype=np.uint8)
+        whole[above : above + rows, before : before + columns] = part
+        return whole
+
+
+def _keep_aspect(height: int, width: int, edge: int) -> tuple[int, int]:
+    """Height and width with the shorter one at ``edge``; rounds down, as transformers does."""
+    short, long = sorted((height, width))
+    scaled = int(edge * long / short)
+    return (scaled, edge) if width <= height else (edge, scaled)
+
+
+def _cut(have: int, want: int) -> tuple[int, int, int]:
+    """Start and length of the centre of ``have`` pixels, and where it begins in ``want``."""
+    if have >= want:
+        return (have - want) // 2, want, 0
+    return 0, have, math.ceil((want - have) / 2)
+
+
+def _family(config: Mapping[str, object]) -> str:
+    given = config.get("image_processor_type") or config.get("feature_extractor_type")
+    name = str(given)
+    for suffix in ("Fast", "Pil"):
+        name = name.removesuffix(suffix)
+    name = name.removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
+    if given is None or name not in _DEFAULTS:
+        raise ConfigError(
+            f"preprocessor config: image_processor_type is {given!r}; understood are "
+            f"{', '.join(f'{family}ImageProcessor' for family in _DEFAULTS)}"
+        )
+    return name
+
+
+def _refuse_unknown(config: Mapping[str, object]) -> None:
+    for key, value in config.items():
+        # None and False mean that the step does not happen, whatever it is.
+        active = value is not None and value is not False
+        if active and key not in _UNDERSTOOD and key not in _WITHOUT_EFFECT:
+            raise ConfigError(
+                f"preprocessor config: {key} = {value!r} is not understood; its effect on the "
+                "input is unknown, so scores could not be trusted"
+            )
+
+
+def _folded_scale(values: Mapping[str, object]) -> tuple[Triple, Triple]:
+    """Mean and std on the scale 0..1, with another ``rescale_factor`` worked into them."""
+    factor = 1.0
+    if values.get("do_rescale", True):
+        factor = _number("rescale_factor", values.get("rescale_factor", 1 / 255))
+    if factor <= 0:
+        raise ConfigError(f"preprocessor config: rescale_factor = {factor} must be positive")
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if values.get("do_normalize", True):
+        mean = _triple("image_mean", values["image_mean"])
+        std = _triple("image_std", values["image_std"])
+    fold = 255 * factor
+    if math.isclose(fold, 1.0, rel_tol=1e-9):
+        return mean, std
+    return _divided(mean, fold), _divided(std, fold)
+
+
+def _divided(triple: Triple, by: float) -> Triple:
+    return triple[0] / by, triple[1] / by, triple[2] / by
+
+
+def _geometry(values: Mapping[str, object]) -> tuple[int, int, ResizeRule, int | None]:
+    """Height, width, resize rule and shortest edge that a processor file asks for."""
+    square = bool(values["square"])
+    size = _size("size", values["size"], square=square)
+    crop = None
+    if values.get("do_center_crop", False):
+        crop = _size("crop_size", values.get("crop_size"), square=True)
+    if not values.get("do_resize", True):
+        if not isinstance(crop, tuple):
+            raise ConfigError(
+                "preprocessor config: do_resize = False without do_center_crop leaves the size "
+                "of the input open; set one of them"
+            )
+        return *crop, "none", None
+    if isinstance(size, tuple):
+        if crop is not None and crop != size:
+            raise ConfigError(
+                f"preprocessor config: crop_size = {values.get('crop_size')!r} after size = "
+                f"{values['size']!r} (both sides fixed) is not supported; make them equal"
+            )
+        return *size, "squash", None
+    if not isinstance(crop, tuple):
+        raise ConfigError(
+            f"preprocessor config: size = {values['size']!r} without do_center_crop gives a "
+            "different shape for each picture; a tower needs one"
+        )
+    return *crop, "shortest_edge", size
+
+
+def _size(key: str, value: object, *, square: bool) -> int | tuple[int, int]:
+    """``(height, width)``, or the shortest edge as an integer."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value) if square else value
+    if isinstance(value, Mapping):
+        given = {name: side for name, side in value.items() if side is not None}
+        if set(given) == {"height", "width"}:
+            return _integer(key, given["height"]), _integer(key, given["width"])
+        if set(given) == {"shortest_edge"} and key == "size":
+            return _integer(key, given["shortest_edge"])
+    raise ConfigError(
+        f"preprocessor config: {key} = {value!r} is not understood; expected height and width, "
+        "shortest_edge (for size), or an integer"
+    )
+
+
+def _interpolation(code: object) -> Interpolation:
+    if isinstance(code, int) and code in _BY_CODE:
+        return _BY_CODE[code]
+    raise ConfigError(
+        f"preprocessor config: resample = {code!r} is not supported; "
+        f"known are {', '.join(f'{number} ({name})' for number, name in sorted(_BY_CODE.items()))}"
+    )
+
+
+def _integer(key: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ConfigError(f"preprocess: {key} = {value!r} must be an integer")
+
+
+def _number(key: str, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise ConfigError(f"preprocess: {key} = {value!r} must be a number")
+
+
+def _triple(key: str, value: object) -> Triple:
+    if isinstance(value, list | tuple) and len(value) == 3:
+        return _number(key, value[0]), _number(key, value[1]), _number(key, value[2])
+    raise ConfigError(f"preprocess: {key} = {value!r} must be three numbers")
+
+
+def _check_triple(key: str, value: Triple) -> None:
+    if len(value) != 3 or not all(math.isfinite(number) for number in value):
+        raise ConfigError(f"preprocess: {key} {value} must be three finite numbers")
