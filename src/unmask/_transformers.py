@@ -44,18 +44,19 @@ def _register_model() -> None:
 
 
 def _register_processor() -> None:
-    from transformers import CLIPImageProcessor
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers.utils import is_torchvision_available
 
     from unmask.models.configuration import UnmaskConfig
 
+    classes = {"pil": CLIPImageProcessorPil}
+    if is_torchvision_available():
+        from transformers import CLIPImageProcessor
+
+        classes["torchvision"] = CLIPImageProcessor
     # pipeline() only looks for an image processor where this table has the configuration.
-    AutoImageProcessor.register(
-        UnmaskConfig,
-        image_processor_classes={"pil": CLIPImageProcessorPil, "torchvision": CLIPImageProcessor},
-        exist_ok=True,
-    )
+    AutoImageProcessor.register(UnmaskConfig, image_processor_classes=classes, exist_ok=True)
 
 
 _TABLES: Mapping[str, Callable[[], None]] = {

@@ -1,0 +1,127 @@
+"""Detector folders, written whole or not at all, and read strictly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unmask.errors import ConfigError, IncompatibleWeights, OutputError
+from unmask.models.configuration import UnmaskConfig
+from unmask.models.modeling import UnmaskForImageClassification
+from unmask.models.weights import check_finite, load_strictly, quiet, read_config
+
+__all__ = ["WeightsDtype", "load_model", "save"]
+
+WeightsDtype = Literal["float16", "float32"]
+
+
+def save(
+    model: UnmaskForImageClassification,
+    folder: Path,
+    *,
+    card: str,
+    weights_dtype: WeightsDtype = "float16",
+    overwrite: bool = False,
+) -> Path:
+    """Write a detector folder and return it; it appears complete or not at all.
+
+    Args:
+        model: As it is to be used: what an adapter learnt must be merged.
+        folder: The new folder.
+        card: Text of ``README.md``, the model card.
+        weights_dtype: Of the tower in the file; the head is always float32. Loading gives float32.
+        overwrite: Whether a folder that is not empty may be replaced.
+
+    Raises:
+        ConfigError: If ``weights_dtype`` is not known.
+        CorruptWeights: If a weight is not finite.
+        IncompatibleWeights: If a weight is beyond the range of float16.
+        OutputError: If ``folder`` is there, holds something, and ``overwrite`` is not set.
+    """
+    folder = folder.absolute()
+    if weights_dtype not in ("float16", "float32"):
+        raise ConfigError(f"weights_dtype {weights_dtype!r} is not one of 'float16', 'float32'")
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
+        raise OutputError(f"{folder} exists already; name another folder, or allow to overwrite it")
+    check_finite(model, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write(model, temporary, card, weights_dtype)
+        temporary.chmod(0o755)
+        _replace(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return folder
+
+
+def load_model(folder: Path) -> UnmaskForImageClassification:
+    """The model of a detector folder, float32, in evaluation mode.
+
+    Raises:
+        ConfigError: If ``config.json`` is missing, damaged or contradicts itself.
+        CorruptWeights: If the weights are damaged or not finite.
+        IncompatibleWeights: If weights are missing, left over or of another shape.
+    """
+    config = read_config(folder)
+    if not isinstance(config, UnmaskConfig):
+        raise IncompatibleWeights(
+            f"{folder} is of model_type {config.model_type!r}, not a detector folder ('unmask')"
+        )
+    model = load_strictly(
+        UnmaskForImageClassification, folder, config, may_be_left=lambda _key: False
+    )
+    model.eval()
+    return model  # type: ignore[return-value]  # load_strictly gives back the class it is given
+
+
+def _write(
+    model: UnmaskForImageClassification, folder: Path, card: str, weights_dtype: WeightsDtype
+) -> None:
+    # save_pretrained writes the key names that every version of transformers reads.
+    state = {name: _cast(name, value, weights_dtype) for name, value in model.state_dict().items()}
+    with quiet():
+        model.save_pretrained(folder, state_dict=state, max_shard_size="100GB")
+    path = folder / "config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    # Whatever the file holds, loading computes in float32 and gives the same numbers everywhere.
+    values["dtype"] = "float32"
+    _write_json(path, values)
+    _write_json(folder / "preprocessor_config.json", model.spec.preprocess.to_processor_config())
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _cast(name: str, value: Tensor, weights_dtype: WeightsDtype) -> Tensor:
+    if not value.is_floating_point() or name.startswith("head.") or weights_dtype == "float32":
+        return value.detach().float() if value.is_floating_point() else value
+    cast = value.detach().to(torch.float16)
+    if not torch.isfinite(cast).all():
+        raise IncompatibleWeights(f"{name} is beyond the range of float16; save as float32")
+    return cast
+
+
+def _write_json(path: Path, values: object) -> None:
+    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Put ``new`` in the place of ``folder``; the old content goes only once the new is there."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+    folder.replace(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)

@@ -1,0 +1,292 @@
+"""``config.json`` of a detector folder, and the typed form in which the rest of the code has it.
+
+The fields are described in ``docs/detector-folder.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args
+
+# AutoConfig is reached as an attribute, at call time: importing it makes _transformers register
+# our own configuration, which needs this module complete.
+import transformers
+from transformers import PreTrainedConfig
+
+from unmask.errors import ConfigError
+from unmask.preprocess import Preprocess
+from unmask.types import OperatingPoint
+
+__all__ = [
+    "FORMAT_VERSION",
+    "BackboneSource",
+    "DetectorSpec",
+    "Domain",
+    "FaceSpec",
+    "HeadSpec",
+    "UnmaskConfig",
+    "backbone_config_of",
+    "read_spec",
+    "tower_config",
+]
+
+FORMAT_VERSION = 1
+Domain = Literal["face", "image"]
+Part = TypeVar("Part")
+_NOT_OF_THE_TOWER = frozenset(
+    {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version"}
+)
+ID2LABEL = {0: "real", 1: "fake"}
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSpec:
+    """How the faces were cut that the detector learnt from, and must be cut for it.
+
+    Args:
+        finder: ``yunet`` or ``dlib81``.
+        scale: Margin around the 112-pixel template; 1.3 is that of the reference.
+        size: Side of the square crop, in pixels.
+        antialias: Whether a face larger than the crop is smoothed before it is sampled.
+    """
+
+    finder: str = "yunet"
+    scale: float = 1.3
+    size: int = 224
+    antialias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """The shape of the head, and whether it ever learnt anything."""
+
+    outputs: int = 1
+    normalize: bool = False
+    trained: bool = True
+    kind: Literal["linear"] = "linear"
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSource:
+    """Where the tower came from; ``revision`` is a commit, ``sha256`` that of its weights file."""
+
+    id: str
+    revision: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """Everything that ``config.json`` says, checked."""
+
+    backbone_config: Mapping[str, Any]
+    """Of the tower alone, as transformers writes it; never that of a model with a text tower."""
+    features: tuple[str, ...]
+    head: HeadSpec
+    preprocess: Preprocess
+    domain: Domain = "image"
+    face: FaceSpec | None = None
+    temperature: float = 1.0
+    operating_points: tuple[OperatingPoint, ...] = ()
+    backbone_source: BackboneSource | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    license: str = ""
+
+    def to_config(self) -> UnmaskConfig:
+        """The configuration that :func:`read_spec` reads back."""
+        source = self.backbone_source
+        return UnmaskConfig(
+            format_version=FORMAT_VERSION,
+            backbone_config=dict(self.backbone_config),
+            features=list(self.features),
+            head=asdict(self.head),
+            preprocess=self.preprocess.to_dict(),
+            domain=self.domain,
+            face=None if self.face is None else asdict(self.face),
+            calibration={"temperature": self.temperature},
+            operating_points=[asdict(point) for point in self.operating_points],
+            backbone_source=None if source is None else asdict(source),
+            training=dict(self.training),
+            license=self.license,
+        )
+
+
+class UnmaskConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped for mypy
+    """The configuration that transformers' Auto classes read and write.
+
+    Anything may be missing here, since transformers builds empty configurations;
+    :func:`read_spec` is where it is checked.
+    """
+
+    model_type = "unmask"
+
+    def __init__(
+        self,
+        *,
+        format_version: int | None = None,
+        backbone_config: dict[str, Any] | None = None,
+        features: list[str] | None = None,
+        head: dict[str, Any] | None = None,
+        preprocess: dict[str, Any] | None = None,
+        domain: str = "image",
+        face: dict[str, Any] | None = None,
+        calibration: dict[str, float] | None = None,
+        operating_points: list[dict[str, Any]] | None = None,
+        backbone_source: dict[str, Any] | None = None,
+        training: dict[str, Any] | None = None,
+        license: str = "",  # noqa: A002, RUF100  # the key's name in model cards
+        id2label: Mapping[int, str] | None = None,
+        **kwargs: Any,  # noqa: ANN401  # transformers passes its own fields through
+    ) -> None:
+        kwargs.setdefault("label2id", {name: number for number, name in ID2LABEL.items()})
+        super().__init__(id2label=dict(ID2LABEL if id2label is None else id2label), **kwargs)
+        self.format_version = format_version
+        self.backbone_config = backbone_config
+        self.features = features
+        self.head = head
+        self.preprocess = preprocess
+        self.domain = domain
+        self.face = face
+        # Not a field of its own: transformers takes a bare `temperature` for text generation's.
+        self.calibration = calibration
+        self.operating_points = operating_points
+        self.backbone_source = backbone_source
+        self.training = training
+        self.license = license
+
+
+def read_spec(config: UnmaskConfig) -> DetectorSpec:
+    """What a configuration says, checked part by part.
+
+    Raises:
+        ConfigError: Names the field, what it holds and what was expected.
+    """
+    if config.format_version != FORMAT_VERSION:
+        raise ConfigError(
+            f"config.json: format_version is {config.format_version!r}; this version of unmask "
+            f"reads {FORMAT_VERSION}. Update unmask, or convert the detector again."
+        )
+    if config.id2label != ID2LABEL:
+        raise ConfigError(
+            f"config.json: id2label is {config.id2label}; it must be {ID2LABEL}, since a swapped "
+            "label would turn every answer round"
+        )
+    domain = config.domain
+    if domain not in get_args(Domain):
+        raise ConfigError(f"config.json: domain is {domain!r}, not one of {get_args(Domain)}")
+    points = config.operating_points or []
+    source = config.backbone_source
+    return DetectorSpec(
+        backbone_config=_backbone_config(config),
+        features=_features(config),
+        head=_head(_mapping(config, "head")),
+        preprocess=Preprocess.from_dict(_mapping(config, "preprocess")),
+        domain=domain,
+        face=None if config.face is None else _face(_mapping(config, "face")),
+        temperature=_temperature(_mapping(config, "calibration")),
+        operating_points=tuple(_build(OperatingPoint, "operating_points", one) for one in points),
+        backbone_source=None
+        if source is None
+        else _build(BackboneSource, "backbone_source", source),
+        training=config.training or {},
+        license=config.license,
+    )
+
+
+def tower_config(values: Mapping[str, Any]) -> PreTrainedConfig:
+    """The transformers configuration that a nested ``backbone_config`` stands for.
+
+    Raises:
+        ConfigError: If it has no ``model_type``, or one that transformers does not know.
+    """
+    rest = dict(values)
+    model_type = rest.pop("model_type", None)
+    try:
+        return transformers.AutoConfig.for_model(model_type, **rest)
+    except ValueError as error:
+        raise ConfigError(
+            f"config.json: backbone_config.model_type is {model_type!r}, which the installed "
+            "transformers does not know; update transformers"
+        ) from error
+
+
+def backbone_config_of(config: PreTrainedConfig) -> dict[str, Any]:
+    """What ``backbone_config`` holds for a tower with this configuration.
+
+    All its fields are written, also those at their default, which may change in transformers;
+    where it came from and what it was called are not.
+    """
+    values: dict[str, Any] = config.to_dict()
+    return {key: value for key, value in values.items() if key not in _NOT_OF_THE_TOWER}
+
+
+def _backbone_config(config: UnmaskConfig) -> Mapping[str, Any]:
+    values = _mapping(config, "backbone_config")
+    if "model_type" not in values:
+        raise ConfigError("config.json: backbone_config has no model_type")
+    return values
+
+
+def _features(config: UnmaskConfig) -> tuple[str, ...]:
+    features = config.features
+    is_list = isinstance(features, list) and all(isinstance(name, str) for name in features)
+    if not is_list or not features:
+        raise ConfigError(
+            f"config.json: features is {features!r}, not a list of names like ['pooler']"
+        )
+    return tuple(features)
+
+
+def _head(values: Mapping[str, Any]) -> HeadSpec:
+    spec = _build(HeadSpec, "head", values)
+    if spec.kind != "linear" or spec.outputs not in (1, 2):
+        raise ConfigError(
+            f"config.json: head is {dict(values)}; known is kind 'linear' with 1 or 2 outputs"
+        )
+    if "trained" not in values or not isinstance(spec.trained, bool):
+        raise ConfigError("config.json: head.trained must say true or false")
+    return spec
+
+
+def _face(values: Mapping[str, Any]) -> FaceSpec:
+    spec = _build(FaceSpec, "face", values)
+    if spec.finder not in ("yunet", "dlib81"):
+        raise ConfigError(
+            f"config.json: face.finder is {spec.finder!r}, not one of 'yunet', 'dlib81'"
+        )
+    if not spec.size > 0 or not spec.scale > 0:
+        raise ConfigError(f"config.json: face size and scale must be positive: {dict(values)}")
+    return spec
+
+
+def _temperature(values: Mapping[str, Any]) -> float:
+    value = values.get("temperature")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise ConfigError(
+            f"config.json: calibration.temperature is {value!r}, not a number above 0"
+        )
+    return float(value)
+
+
+def _mapping(config: UnmaskConfig, name: str) -> Mapping[str, Any]:
+    values = getattr(config, name)
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"config.json: {name} is {values!r}; an object was expected")
+    return values
+
+
+def _build(kind: type[Part], name: str, values: object) -> Part:
+    """An instance of the dataclass ``kind`` from the object under ``name``."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"config.json: {name} holds {values!r}; an object was expected")
+    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]  # dataclasses only
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigError(f"config.json: {name} has unknown {unknown}; known are {sorted(known)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"config.json: {name} is incomplete: {error}") from error

@@ -1,0 +1,342 @@
+"""A detector ready for use: model, preprocessing and who it is. ``load`` finds it by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unmask._device import choose_device, choose_dtype
+from unmask.errors import (
+    ConfigError,
+    IncompatibleWeights,
+    UnknownDetector,
+    UntrainedHead,
+    near_names,
+)
+from unmask.models.backbone import feature_width, load_backbone
+from unmask.models.builtin import BUILTINS, DEFAULT, builtin_folder
+from unmask.models.checkpoint import load_model
+from unmask.models.configuration import (
+    BackboneSource,
+    DetectorSpec,
+    Domain,
+    FaceSpec,
+    HeadSpec,
+    UnmaskConfig,
+    backbone_config_of,
+)
+from unmask.models.heads import new_head
+from unmask.models.hub import fetch_model
+from unmask.models.modeling import UnmaskForImageClassification, assemble
+from unmask.models.weights import read_config, weights_sha256
+from unmask.preprocess import Preprocess
+from unmask.types import DetectorRef, OperatingPoint
+
+__all__ = [
+    "Detector",
+    "Located",
+    "UnmaskForImageClassification",
+    "load",
+    "locate",
+    "read_preprocess",
+    "untrained_detector",
+]
+
+_HUB_ID = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^@]+))?")
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """One model on one device, with everything that is needed to trust its answer."""
+
+    model: UnmaskForImageClassification
+    config: UnmaskConfig
+    preprocess: Preprocess
+    ref: DetectorRef
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def domain(self) -> Domain:
+        """``face`` where it learnt from aligned faces, ``image`` where from whole pictures."""
+        return self.model.spec.domain
+
+    @property
+    def face(self) -> FaceSpec | None:
+        """How its faces must be cut; ``None`` for a detector of whole pictures."""
+        return self.model.spec.face
+
+    @property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """Thresholds with their source; the first is the default. May be empty."""
+        return self.model.spec.operating_points
+
+    def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """``(B,)`` float32, positive = fake, before the temperature.
+
+        Args:
+            images: ``(B, H, W, 3)`` RGB, as ``preprocess.resize`` gives them.
+
+        Raises:
+            IncompatibleWeights: If a logit is not finite, as happens beyond float16's range.
+        """
+        pixels = torch.from_numpy(self.preprocess.normalize(images)).to(self.device)
+        with torch.inference_mode():
+            logits: npt.NDArray[np.float32] = self.model.logit(pixels).float().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise IncompatibleWeights(
+                f"{self.ref.id} gives logits that are not finite in {self.dtype}; "
+                "use --dtype float32 or bfloat16"
+            )
+        return logits
+
+    def p_fake(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """``sigmoid(logit / temperature)``, float64."""
+        scaled = np.asarray(logits, dtype=np.float64) / self.model.spec.temperature
+        return np.asarray(0.5 * (1.0 + np.tanh(scaled / 2)), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A model folder on this machine, and what it is called in results."""
+
+    folder: Path
+    id: str
+    hub_id: str | None = None
+    revision: str | None = None
+
+
+def load(
+    reference: str | Path = DEFAULT,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    allow_untrained: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    token: str | None = None,
+) -> Detector:
+    """The detector that ``reference`` names, on its device.
+
+    Args:
+        reference: Name of a built-in detector, a local folder, or a Hub id ``org/name[@revision]``.
+        revision: Branch, tag or commit of a Hub id.
+        offline: Do not ask the Hub; a cached copy is used.
+        allow_untrained: Accept a head that never learnt anything; results are marked.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:<n>`` or ``mps``.
+        dtype: Of the tower: ``auto`` (float32), ``float32``, ``bfloat16`` or ``float16``.
+        token: For the Hub, instead of ``HF_TOKEN``.
+
+    Raises:
+        UnknownDetector: If nothing of that name is found; lists near names.
+        UntrainedHead: If it has no trained head and ``allow_untrained`` is not set.
+        WeightsError: Its other kinds, on weights that cannot be used.
+        ConfigError: On options or a configuration that contradict each other.
+    """
+    located = locate(reference, revision=revision, offline=offline, token=token)
+    config = read_config(located.folder)
+    if not isinstance(config, UnmaskConfig):
+        _refuse_foreign_classifier(located)
+        if not allow_untrained:
+            raise UntrainedHead(
+                f"{located.id} is a bare {config.model_type!r} model: it has no head that was "
+                "trained to tell real from fake. Train one ('unmask train DATA -o DIR --backbone "
+                f"{located.id}'), or see meaningless scores with --allow-untrained."
+            )
+        return _untrained(located, config, _Untrained(), device=device, dtype=dtype)
+    model = load_model(located.folder)
+    trained = model.spec.head.trained
+    if not trained and not allow_untrained:
+        raise UntrainedHead(
+            f"the head of {located.id} was never trained, its scores mean nothing. Train it with "
+            "'unmask train', or see them all the same with --allow-untrained."
+        )
+    ref = DetectorRef(located.id, weights_sha256(located.folder), trained)
+    return _on_device(model, ref, device, dtype)
+
+
+def untrained_detector(
+    reference: str | Path,
+    *,
+    features: Sequence[str] = ("pooler",),
+    head: str = "linear",
+    outputs: int = 2,
+    seed: int = 0,
+    preprocess: Preprocess | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    token: str | None = None,
+) -> Detector:
+    """A bare model with a fresh head: its scores mean nothing, and ``ref.trained`` says so.
+
+    Args:
+        reference: A local folder or Hub id of a vision model, as in :func:`load`.
+        features: What the head sees.
+        head: ``linear``.
+        outputs: Of the head, 1 or 2.
+        seed: The head is the same for the same seed.
+        preprocess: Instead of what the model's own processor does.
+        revision: As in :func:`load`.
+        offline: As in :func:`load`.
+        device: As in :func:`load`.
+        dtype: As in :func:`load`.
+        token: As in :func:`load`.
+
+    Raises:
+        ConfigError: On another head or feature, or a processor that is not understood.
+        IncompatibleWeights: If the model is a classifier already.
+        WeightsError: Its other kinds, on weights that cannot be used.
+    """
+    if head != "linear":
+        raise ConfigError(f"head {head!r} is not known. {near_names(head, ['linear'])}")
+    located = locate(reference, revision=revision, offline=offline, token=token)
+    config = read_config(located.folder)
+    if isinstance(config, UnmaskConfig):
+        raise ConfigError(f"{located.id} is a detector already; load it as it is")
+    _refuse_foreign_classifier(located)
+    fresh = _Untrained(tuple(features), outputs, seed, preprocess)
+    return _untrained(located, config, fresh, device=device, dtype=dtype)
+
+
+def locate(
+    reference: str | Path,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    token: str | None = None,
+) -> Located:
+    """The folder of a built-in detector, a local model, or a Hub model (fetched where need be).
+
+    Raises:
+        UnknownDetector: If nothing of that name is found; lists near names.
+        ConfigError: If two revisions are given, or one for something without revisions.
+        WeightsError: Its kinds of :func:`unmask.models.hub.fetch_model`.
+    """
+    name = str(reference)
+    folder = Path(reference).expanduser()
+    hub = _HUB_ID.fullmatch(name) if isinstance(reference, str) else None
+    is_builtin = isinstance(reference, str) and name in BUILTINS
+    if is_builtin or folder.is_dir() or hub is None:
+        if revision is not None:
+            raise ConfigError(f"--revision {revision} belongs to a Hub id, and {name!r} is not one")
+        if is_builtin:
+            return Located(builtin_folder(name), BUILTINS[name])
+        return Located(_local_folder(folder, name), name)
+    asked = hub["revision"]
+    if asked and revision and asked != revision:
+        raise ConfigError(f"{name!r} and --revision {revision} name two revisions; give one")
+    model = fetch_model(hub["id"], revision=asked or revision, offline=offline, token=token)
+    return Located(
+        model.folder, f"{model.id}@{model.revision}", hub_id=model.id, revision=model.revision
+    )
+
+
+def read_preprocess(folder: Path) -> Preprocess:
+    """What the processor in a transformers model folder does.
+
+    Raises:
+        ConfigError: If there is none, it is damaged, or it does something not understood.
+    """
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ConfigError(f"{path} is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path} holds {type(values).__name__}, an object was expected")
+        return Preprocess.from_processor_config(values)
+    raise ConfigError(
+        f"{folder} has no preprocessor_config.json, so how its pictures must be prepared is "
+        "unknown; add the one that was published with the model"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Untrained:
+    """What a fresh head is made of."""
+
+    features: tuple[str, ...] = ("pooler",)
+    outputs: int = 2
+    seed: int = 0
+    preprocess: Preprocess | None = None
+
+
+def _untrained(
+    located: Located, config: object, fresh: _Untrained, *, device: str, dtype: str
+) -> Detector:
+    preprocess = fresh.preprocess or read_preprocess(located.folder)
+    tower = load_backbone(located.folder, fresh.features)
+    head = new_head(feature_width(tower.config, fresh.features), fresh.outputs, fresh.seed)  # type: ignore[arg-type]  # a PreTrainedModel
+    sha256 = weights_sha256(located.folder)
+    spec = DetectorSpec(
+        backbone_config=backbone_config_of(tower.config),  # type: ignore[arg-type]  # as above
+        features=fresh.features,
+        head=HeadSpec(outputs=fresh.outputs, trained=False),
+        preprocess=preprocess,
+        backbone_source=BackboneSource(located.hub_id or located.id, located.revision, sha256),
+    )
+    ref = DetectorRef(located.id, sha256, trained=False)
+    return _on_device(assemble(tower, head, spec), ref, device, dtype)
+
+
+def _on_device(
+    model: UnmaskForImageClassification, ref: DetectorRef, device: str, dtype: str
+) -> Detector:
+    where = choose_device(device)
+    precision = choose_dtype(dtype, where)
+    model.eval()
+    model.requires_grad_(False)
+    model.to(where)
+    model.backbone.to(precision)
+    return Detector(model, model.config, model.spec.preprocess, ref, where, precision)
+
+
+def _refuse_foreign_classifier(located: Located) -> None:
+    values = json.loads((located.folder / "config.json").read_text(encoding="utf-8"))
+    kinds = [str(name) for name in values.get("architectures") or ()]
+    classifiers = [name for name in kinds if name.endswith("ForImageClassification")]
+    if classifiers:
+        raise IncompatibleWeights(
+            f"{located.id} is a {classifiers[0]} of its own making: which of its labels "
+            f"{values.get('id2label')} means fake is not ours to guess. Convert it first, stating "
+            "that ('unmask convert hf')."
+        )
+
+
+def _local_folder(folder: Path, name: str) -> Path:
+    if folder.is_dir():
+        if (folder / "config.json").is_file():
+            return folder
+        raise UnknownDetector(f"the folder {name!r} holds no config.json, so no detector is there")
+    if folder.is_file():
+        raise UnknownDetector(
+            f"{name!r} is a file; a detector is a folder (convert a checkpoint with "
+            "'unmask convert'), a Hub id org/name, or a built-in name"
+        )
+    known = [*BUILTINS, *_neighbours(folder, name)]
+    raise UnknownDetector(
+        f"no detector {name!r}: no built-in of that name, no such folder, and not a Hub id "
+        f"(org/name). {near_names(name, known)}"
+    )
+
+
+def _neighbours(folder: Path, name: str) -> list[str]:
+    """Model folders beside where ``folder`` would be, named as the user would name them."""
+    parent = folder.parent
+    if not parent.is_dir():
+        return []
+    before = name[: len(name) - len(Path(name).name)] if os.sep in name else ""
+    return [f"{before}{one.name}" for one in parent.iterdir() if (one / "config.json").is_file()]
