@@ -9,10 +9,9 @@ import copy
 import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
@@ -23,6 +22,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from unmask.errors import ConfigError, IncompatibleWeights
+from unmask.models.features import (
+    TOWERS,
+    Feature,
+    Pooling,
+    check_features,
+    feature_width,
+    parse_features,
+    prefix_tokens,
+    vision_config,
+)
 from unmask.models.weights import load_strictly, read_config
 
 __all__ = [
@@ -40,17 +49,6 @@ __all__ = [
     "vision_config",
 ]
 
-Pooling = Literal["pooler", "projection", "cls", "mean"]
-
-# Tower class, and whether it has a CLS token, by model_type of its configuration.
-_TOWERS: Mapping[str, tuple[str, bool]] = {
-    "clip_vision_model": ("CLIPVisionModel", True),
-    "siglip_vision_model": ("SiglipVisionModel", False),
-    "dinov2": ("Dinov2Model", True),
-    "dinov2_with_registers": ("Dinov2WithRegistersModel", True),
-    "dinov3_vit": ("DINOv3ViTModel", True),
-    "vit": ("ViTModel", True),
-}
 # These take another input size than their position grid only when told to interpolate it; the
 # DINO towers always do.
 _INTERPOLATE_ON_DEMAND = frozenset({"clip_vision_model", "siglip_vision_model", "vit"})
@@ -61,60 +59,6 @@ _LEFT_ASIDE = re.compile(
     r"|(vision_model\.)?head\.|classifier\.|lm_head\.|(\w+\.)?pooler\.|.*\bposition_ids$)"
 )
 _BLOCK_KEY = re.compile(r"\blayers?\.(\d+)\.")
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One part of a feature: a pooling, of the end of the tower or of one block's output."""
-
-    pooling: Pooling
-    block: int | None = None
-    """1..n, before the final norm; ``None`` is the tower's own output."""
-
-
-def parse_features(features: Sequence[str]) -> tuple[Feature, ...]:
-    """The parts that names such as ``pooler``, ``cls`` or ``mean@6`` stand for.
-
-    Raises:
-        ConfigError: If a name is not understood, or none is given.
-    """
-    if isinstance(features, str) or not features:
-        raise ConfigError(f"features is {features!r}; a list of names like ['pooler'] is expected")
-    return tuple(_parse(name) for name in features)
-
-
-def _parse(name: str) -> Feature:
-    pooling, at, block = name.partition("@")
-    known = get_args(Pooling)
-    by_block = at and block.isdecimal() and int(block) >= 1 and pooling in ("cls", "mean")
-    if by_block:
-        return Feature(pooling, int(block))  # type: ignore[arg-type]  # in ("cls", "mean")
-    if at or pooling not in known:
-        raise ConfigError(
-            f"feature {name!r} is not understood; known are {', '.join(known)}, and cls@k and "
-            "mean@k for the output of block k (from 1)"
-        )
-    return Feature(pooling)  # type: ignore[arg-type]  # in get_args(Pooling)
-
-
-def vision_config(config: PreTrainedConfig) -> PreTrainedConfig:
-    """The vision tower's part of a configuration; the configuration itself where it is all vision.
-
-    Raises:
-        IncompatibleWeights: If the model takes its pictures in another form than pixels.
-    """
-    tower = getattr(config, "vision_config", None)
-    if tower is None:
-        tower = config
-    elif getattr(config, "projection_dim", None) is not None:
-        tower = copy.deepcopy(tower)
-        tower.projection_dim = config.projection_dim
-    if tower.model_type == "siglip2_vision_model":
-        raise IncompatibleWeights(
-            "the NaFlex variant of SigLIP 2 takes patches of varying number, not a picture of "
-            "fixed size; use a fixed-size SigLIP 2 (its model_type is 'siglip')"
-        )
-    return tower
 
 
 def tower_config_for(config: PreTrainedConfig, features: Sequence[str]) -> PreTrainedConfig:
@@ -129,7 +73,7 @@ def tower_config_for(config: PreTrainedConfig, features: Sequence[str]) -> PreTr
     parts = parse_features(features)
     tower = copy.deepcopy(vision_config(config))
     tower.dtype = None
-    _check(tower, parts)
+    check_features(tower, parts)
     poolings = {part.pooling for part in parts}
     if tower.model_type == "siglip_vision_model" and "pooler" not in poolings:
         tower.vision_use_head = False
@@ -137,35 +81,6 @@ def tower_config_for(config: PreTrainedConfig, features: Sequence[str]) -> PreTr
     if len(last) == len(parts) and max(last) < tower.num_hidden_layers:
         return _with_layers(tower, max(last))
     return tower
-
-
-def feature_width(config: PreTrainedConfig, features: Sequence[str]) -> int:
-    """Length of the concatenated feature, from the configuration alone.
-
-    Raises:
-        ConfigError: If a feature is not understood.
-        IncompatibleWeights: If this kind of tower does not have one of them.
-    """
-    tower = vision_config(config)
-    parts = parse_features(features)
-    _check(tower, parts)
-    return sum(_width(tower, part) for part in parts)
-
-
-def prefix_tokens(config: PreTrainedConfig) -> int:
-    """How many tokens stand before the patches: CLS and registers.
-
-    Raises:
-        IncompatibleWeights: If the kind of tower is not in the table, since a wrong guess would
-            mix them into the patch mean.
-    """
-    if config.model_type not in _TOWERS:
-        raise IncompatibleWeights(
-            f"the layout of the tokens of a {config.model_type!r} tower is not known; "
-            f"use the feature 'pooler', or one of {', '.join(sorted(_TOWERS))}"
-        )
-    has_cls = _TOWERS[config.model_type][1]
-    return int(has_cls) + int(getattr(config, "num_register_tokens", 0))
 
 
 def build_backbone(config: PreTrainedConfig, features: Sequence[str]) -> nn.Module:
@@ -196,7 +111,7 @@ def load_backbone(folder: Path, features: Sequence[str]) -> nn.Module:
     """
     tower = tower_config_for(read_config(folder), features)
     kind, options = _class_of(tower, features)
-    last = tower.num_hidden_layers
+    last = int(getattr(tower, "num_hidden_layers", sys.maxsize))
     model = load_strictly(
         kind, folder, tower, may_be_left=lambda key: _may_be_left(key, last), **options
     )
@@ -227,7 +142,7 @@ def truncate(tower: nn.Module, layers: int) -> nn.Module:
     if not 1 <= layers <= len(kept):
         raise ConfigError(f"a tower of {len(kept)} blocks cannot be cut after block {layers}")
     del kept[layers:]
-    config = _with_layers(tower.config, layers)  # type: ignore[arg-type]  # a PreTrainedModel
+    config = _with_layers(tower.config, layers)
     for module in tower.modules():
         if hasattr(module, "config"):
             module.config = config
@@ -243,7 +158,7 @@ def extract(tower: nn.Module, pixels: Tensor, features: Sequence[str]) -> Tensor
     """
     parts = parse_features(features)
     config: Any = tower.config
-    _check(config, parts)
+    check_features(config, parts)
     pixels = pixels.to(next(tower.parameters()).dtype)
     options: dict[str, bool] = {}
     if config.model_type in _INTERPOLATE_ON_DEMAND:
@@ -313,53 +228,11 @@ def _of_output(output: Any, part: Feature, config: PreTrainedConfig) -> Tensor: 
     return pooled.float()  # type: ignore[no-any-return]  # untyped
 
 
-def _check(config: PreTrainedConfig, parts: Sequence[Feature]) -> None:
-    """Refuse a feature that this kind of tower does not have."""
-    for part in parts:
-        _check_one(config, part)
-    poolings = {part.pooling for part in parts if part.block is None}
-    if {"projection", "pooler"} <= poolings:
-        raise IncompatibleWeights(
-            "'projection' and 'pooler' cannot be joined: the one is a linear map of the other; "
-            "use 'pooler'"
-        )
-
-
-def _check_one(config: PreTrainedConfig, part: Feature) -> None:
-    kind = config.model_type
-    if part.pooling == "projection" and kind != "clip_vision_model":
-        raise IncompatibleWeights(
-            f"the feature 'projection' belongs to CLIP; a {kind!r} tower has none, use 'pooler'"
-        )
-    if part.pooling in ("cls", "mean"):
-        prefix_tokens(config)
-        if part.pooling == "cls" and not _TOWERS[kind][1]:
-            raise IncompatibleWeights(f"a {kind!r} tower has no CLS token; use 'pooler' or 'mean'")
-    if part.block is not None and part.block > config.num_hidden_layers:
-        raise IncompatibleWeights(
-            f"block {part.block} is asked for, and the tower has {config.num_hidden_layers}"
-        )
-
-
-def _width(config: PreTrainedConfig, part: Feature) -> int:
-    if part.pooling == "projection":
-        return int(config.projection_dim)
-    if part.pooling == "pooler" and config.model_type == "vit":
-        return int(getattr(config, "pooler_output_size", None) or config.hidden_size)
-    width = getattr(config, "hidden_size", None)
-    if width is None:
-        raise IncompatibleWeights(
-            f"the configuration of a {config.model_type!r} tower has no hidden_size, so the "
-            "width of its feature is unknown"
-        )
-    return int(width)
-
-
 def _class_of(config: PreTrainedConfig, features: Sequence[str]) -> tuple[Any, dict[str, bool]]:
     """The transformers class of a tower, and the options it is built with."""
-    if config.model_type not in _TOWERS:
+    if config.model_type not in TOWERS:
         return transformers.AutoModel, {}
-    name = _TOWERS[config.model_type][0]
+    name = TOWERS[config.model_type][0]
     if "projection" in features:
         name = "CLIPVisionModelWithProjection"
     options = {"add_pooling_layer": "pooler" in features} if config.model_type == "vit" else {}

@@ -173,7 +173,7 @@ def read_spec(config: UnmaskConfig) -> DetectorSpec:
             f"config.json: id2label is {config.id2label}; it must be {ID2LABEL}, since a swapped "
             "label would turn every answer round"
         )
-    domain = config.domain
+    domain: Domain = config.domain  # type: ignore[assignment]  # checked on the next line
     if domain not in get_args(Domain):
         raise ConfigError(f"config.json: domain is {domain!r}, not one of {get_args(Domain)}")
     points = config.operating_points or []
@@ -262,9 +262,9 @@ def _face(values: Mapping[str, Any]) -> FaceSpec:
 
 
 def _temperature(values: Mapping[str, Any]) -> float:
-    value = values.get("temperature")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
+    value: Any = values.get("temperature")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value <= 0:
         raise ConfigError(
             f"config.json: calibration.temperature is {value!r}, not a number above 0"
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +15,11 @@ from unmask._device import choose_device, choose_dtype
 from unmask.errors import (
     ConfigError,
     IncompatibleWeights,
-    UnknownDetector,
     UntrainedHead,
     near_names,
 )
 from unmask.models.backbone import feature_width, load_backbone
-from unmask.models.builtin import BUILTINS, DEFAULT, builtin_folder
+from unmask.models.builtin import DEFAULT
 from unmask.models.checkpoint import load_model
 from unmask.models.configuration import (
     BackboneSource,
@@ -34,7 +31,7 @@ from unmask.models.configuration import (
     backbone_config_of,
 )
 from unmask.models.heads import new_head
-from unmask.models.hub import fetch_model
+from unmask.models.locate import Located, locate, read_preprocess
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.models.weights import read_config, weights_sha256
 from unmask.preprocess import Preprocess
@@ -49,8 +46,6 @@ __all__ = [
     "read_preprocess",
     "untrained_detector",
 ]
-
-_HUB_ID = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^@]+))?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,16 +97,6 @@ class Detector:
         """``sigmoid(logit / temperature)``, float64."""
         scaled = np.asarray(logits, dtype=np.float64) / self.model.spec.temperature
         return np.asarray(0.5 * (1.0 + np.tanh(scaled / 2)), dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A model folder on this machine, and what it is called in results."""
-
-    folder: Path
-    id: str
-    hub_id: str | None = None
-    revision: str | None = None
 
 
 def load(
@@ -208,62 +193,6 @@ def untrained_detector(
     return _untrained(located, config, fresh, device=device, dtype=dtype)
 
 
-def locate(
-    reference: str | Path,
-    *,
-    revision: str | None = None,
-    offline: bool = False,
-    token: str | None = None,
-) -> Located:
-    """The folder of a built-in detector, a local model, or a Hub model (fetched where need be).
-
-    Raises:
-        UnknownDetector: If nothing of that name is found; lists near names.
-        ConfigError: If two revisions are given, or one for something without revisions.
-        WeightsError: Its kinds of :func:`unmask.models.hub.fetch_model`.
-    """
-    name = str(reference)
-    folder = Path(reference).expanduser()
-    hub = _HUB_ID.fullmatch(name) if isinstance(reference, str) else None
-    is_builtin = isinstance(reference, str) and name in BUILTINS
-    if is_builtin or folder.is_dir() or hub is None:
-        if revision is not None:
-            raise ConfigError(f"--revision {revision} belongs to a Hub id, and {name!r} is not one")
-        if is_builtin:
-            return Located(builtin_folder(name), BUILTINS[name])
-        return Located(_local_folder(folder, name), name)
-    asked = hub["revision"]
-    if asked and revision and asked != revision:
-        raise ConfigError(f"{name!r} and --revision {revision} name two revisions; give one")
-    model = fetch_model(hub["id"], revision=asked or revision, offline=offline, token=token)
-    return Located(
-        model.folder, f"{model.id}@{model.revision}", hub_id=model.id, revision=model.revision
-    )
-
-
-def read_preprocess(folder: Path) -> Preprocess:
-    """What the processor in a transformers model folder does.
-
-    Raises:
-        ConfigError: If there is none, it is damaged, or it does something not understood.
-    """
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ConfigError(f"{path} is not JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path} holds {type(values).__name__}, an object was expected")
-        return Preprocess.from_processor_config(values)
-    raise ConfigError(
-        f"{folder} has no preprocessor_config.json, so how its pictures must be prepared is "
-        "unknown; add the one that was published with the model"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Untrained:
     """What a fresh head is made of."""
@@ -279,10 +208,10 @@ def _untrained(
 ) -> Detector:
     preprocess = fresh.preprocess or read_preprocess(located.folder)
     tower = load_backbone(located.folder, fresh.features)
-    head = new_head(feature_width(tower.config, fresh.features), fresh.outputs, fresh.seed)  # type: ignore[arg-type]  # a PreTrainedModel
+    head = new_head(feature_width(tower.config, fresh.features), fresh.outputs, fresh.seed)
     sha256 = weights_sha256(located.folder)
     spec = DetectorSpec(
-        backbone_config=backbone_config_of(tower.config),  # type: ignore[arg-type]  # as above
+        backbone_config=backbone_config_of(tower.config),
         features=fresh.features,
         head=HeadSpec(outputs=fresh.outputs, trained=False),
         preprocess=preprocess,
@@ -314,29 +243,3 @@ def _refuse_foreign_classifier(located: Located) -> None:
             f"{values.get('id2label')} means fake is not ours to guess. Convert it first, stating "
             "that ('unmask convert hf')."
         )
-
-
-def _local_folder(folder: Path, name: str) -> Path:
-    if folder.is_dir():
-        if (folder / "config.json").is_file():
-            return folder
-        raise UnknownDetector(f"the folder {name!r} holds no config.json, so no detector is there")
-    if folder.is_file():
-        raise UnknownDetector(
-            f"{name!r} is a file; a detector is a folder (convert a checkpoint with "
-            "'unmask convert'), a Hub id org/name, or a built-in name"
-        )
-    known = [*BUILTINS, *_neighbours(folder, name)]
-    raise UnknownDetector(
-        f"no detector {name!r}: no built-in of that name, no such folder, and not a Hub id "
-        f"(org/name). {near_names(name, known)}"
-    )
-
-
-def _neighbours(folder: Path, name: str) -> list[str]:
-    """Model folders beside where ``folder`` would be, named as the user would name them."""
-    parent = folder.parent
-    if not parent.is_dir():
-        return []
-    before = name[: len(name) - len(Path(name).name)] if os.sep in name else ""
-    return [f"{before}{one.name}" for one in parent.iterdir() if (one / "config.json").is_file()]
