@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageFile
+from PIL import ImageFile, UnidentifiedImageError
 
 from unmask.errors import SourceError, UnreadableMedia, UnsupportedMedia
 from unmask.magic import icon_payload, image_format, other_format, sniff_kind
@@ -143,7 +143,9 @@ def _open_regular(path: Path) -> io.BufferedReader:
 
 def _require_regular(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        kind = "a pipe, socket or device"
+        if stat.S_ISDIR(mode):
+            kind = "a directory, one that cannot be listed or stands where a file should"
         raise UnsupportedMedia(f"{path}: {kind}. Expected a regular file.", code="not_a_file")
 
 
@@ -211,7 +213,15 @@ def _pillow(name: str, kind: str) -> Iterator[None]:
         raise
     except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
         raise UnsupportedMedia(
-            f"{name}: {error}. Scale the picture down.", code="too_many_pixels"
+            f"{name}: the {kind} header claims more pixels than Pillow decodes ({error}). "
+            "Scale the picture down.",
+            code="too_many_pixels",
+        ) from error
+    except UnidentifiedImageError as error:  # its message has a memory address in it
+        raise UnreadableMedia(
+            f"{name}: the {kind} header is damaged or of a variant that is not understood. "
+            "Copy or download the file again, or convert it to PNG.",
+            code="damaged",
         ) from error
     except Exception as error:  # on hostile bytes Pillow raises almost anything
         cut = isinstance(error, EOFError) or "truncat" in str(error).lower()
@@ -240,7 +250,7 @@ def _check_size(size: tuple[int, int], limits: Limits, name: str) -> None:
 
 def _to_frame(picture: ImageFile.ImageFile, name: str) -> Frame:
     notes: list[Reason] = []
-    if ";16" in str(picture.tile):  # colour of 16 bits: Pillow's decoder keeps the high bytes
+    if picture.mode.startswith("RGB") and ";16" in str(picture.tile):  # Pillow cuts these itself
         notes.append(reduced("the high byte of each 16-bit value"))
     picture.load()
     image = to_rgb(picture, name, notes)

@@ -10,55 +10,19 @@ from unmask.types import Kind
 
 __all__ = ["IMAGE_SUFFIXES", "icon_payload", "image_format", "other_format", "sniff_kind"]
 
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".webp",
-        ".avif",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".jp2",
-        ".j2k",
-        ".jpf",
-        ".jpx",
-        ".mpo",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".psd",
-        ".ico",
-    ]
-)
+# fmt: off
+IMAGE_SUFFIXES = frozenset([
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".tif", ".tiff",
+    ".bmp", ".jp2", ".j2k", ".jpf", ".jpx", ".mpo", ".ppm", ".pgm", ".pbm", ".pnm", ".psd", ".ico",
+])
 """Lower-case suffixes of the formats that are decoded."""
 
-_VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".m2ts",
-        ".flv",
-        ".wmv",
-        ".ogv",
-        ".3gp",
-    ]
-)
+_VIDEO_SUFFIXES = frozenset([
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
+    ".flv", ".wmv", ".ogv", ".3gp",
+])
 _AUDIO_SUFFIXES = frozenset([".m4a", ".m4b", ".mka", ".oga", ".ogg", ".opus", ".wma", ".weba"])
+# fmt: on
 
 _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "JPEG"),

@@ -18,8 +18,6 @@ _PLAIN_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMY
 def to_rgb(picture: PillowImage.Image, name: str, notes: list[Reason]) -> Image:
     """RGB ``(H, W, 3)``: alpha dropped, palettes looked up, CMYK by Pillow's formula, no ICC."""
     mode = picture.mode
-    if mode in {"RGBa", "La"}:  # premultiplied TIFF
-        return np.array(picture.convert(mode.upper()).convert("RGB"))
     if mode in _PLAIN_MODES:
         picture.info.pop("transparency", None)  # else P asks for RGBA by a warning
         return np.array(picture if mode == "RGB" else picture.convert("RGB"))
@@ -47,6 +45,7 @@ def _from_16_bits(grey: npt.NDArray[np.integer], name: str, notes: list[Reason])
 
 
 def reduced(how: str) -> Reason:
+    """The note that a picture had more than 8 bits a channel."""
     return Reason("reduced_to_8_bits", f"16 bits a channel reduced to 8: {how}")
 
 
