@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from unmask.errors import OutputError
 from unmask.report import from_json, to_json
@@ -112,9 +113,9 @@ class Ledger:
         row = self._row("SELECT result FROM results WHERE sha256 = ? LIMIT 1", sha256)
         return from_json(row[0]) if row else None
 
-    def _row(self, query: str, value: str) -> tuple[str, ...] | None:
+    def _row(self, query: str, value: str) -> tuple[Any, ...] | None:
         with self._lock:
-            row: tuple[str, ...] | None = self._db.execute(query, (value,)).fetchone()
+            row: tuple[Any, ...] | None = self._db.execute(query, (value,)).fetchone()
         return row
 
     def add(self, sample: Sample, result: Result) -> None:

@@ -22,7 +22,7 @@ from unmask.flow import batches, prepare_all
 from unmask.images import Limits
 from unmask.models.configuration import FaceSpec
 from unmask.models.detector import Detector
-from unmask.prepare import Memory, Prepared, Stage, prepare
+from unmask.prepare import Memory, Prepared, Stage
 from unmask.types import (
     FaceScore,
     FrameCount,
@@ -185,7 +185,7 @@ class Pipeline:
             faces[index] = self._judged(faces[index], float(logit), float(p_fake))
         top = strongest(faces)
         trained = self.detector.ref.trained
-        reasons = () if trained or top is None else (UNTRAINED,)
+        reasons: tuple[Reason, ...] = () if trained or top is None else (UNTRAINED,)
         if prepared.status == "ok":
             reasons += picture_reasons(faces, self.point)
         return Result(
@@ -221,7 +221,7 @@ class Pipeline:
 
 
 def _stage(detector: Detector, options: Options) -> Stage:
-    expects_faces = detector.config.domain == "face"
+    expects_faces = detector.domain == "face"
     mode = options.faces
     if mode == "auto":
         mode = "all" if expects_faces else "none"

@@ -160,7 +160,7 @@ def _run(
         writers = [stack.enter_context(closing(open_writer(path))) for path in outputs]
         advance = stack.enter_context(progress("scanning", total))
         if table:
-            print(TABLE_HEADER, flush=True)
+            typer.echo(TABLE_HEADER)
         try:
             samples = read_sources(inputs, recursive=recursive, stdin=stdin)
             for result in _remembered(pipeline, samples, ledger):
@@ -168,9 +168,9 @@ def _run(
                 for writer in writers:
                     writer.write(result)
                 if json_lines:
-                    print(to_json(result), flush=True)
+                    typer.echo(to_json(result))
                 if table:
-                    print(table_row(result), flush=True)
+                    typer.echo(table_row(result))
                 advance()
         except KeyboardInterrupt:
             counts["interrupted"] = 1

@@ -1,0 +1,140 @@
+"""The model card of a trained probe: what it learnt from, what it measured, what it cannot do."""
+
+from __future__ import annotations
+
+from unmask.models.configuration import DetectorSpec
+from unmask.train.probe import Validation
+from unmask.train.recipe import Probe
+
+__all__ = ["probe_card"]
+
+
+def probe_card(probe: Probe, *, name: str, terms: str, command: str) -> str:
+    """Markdown with the metadata block of the Hub.
+
+    Args:
+        probe: The trained detector.
+        name: Title of the card.
+        terms: What may be done with weights that learnt from this data.
+        command: What trains it again.
+    """
+    spec = probe.model.spec
+    return (
+        "\n\n".join(
+            [
+                _metadata(spec),
+                f"# {name}",
+                _what(spec),
+                "## Measured on validation",
+                _table(probe),
+                _notes(probe, spec),
+                "## Data and terms",
+                _data(probe, terms),
+                "## What it cannot do",
+                _limits(spec),
+                "## Reproduce",
+                f"```\n{command}\n```",
+            ]
+        )
+        + "\n"
+    )
+
+
+def _metadata(spec: DetectorSpec) -> str:
+    return (
+        "---\npipeline_tag: image-classification\nlibrary_name: transformers\n"
+        f"license: {spec.license or 'other'}\ntags: [unmask, deepfake-detection]\n---"
+    )
+
+
+def _what(spec: DetectorSpec) -> str:
+    source = spec.backbone_source
+    tower = f"`{source.id}`" if source else "unnamed"
+    given = "whole picture, squashed"
+    if spec.face is not None:
+        given = (
+            f"face found by {spec.face.finder}, aligned to five points, crop scale "
+            f"{spec.face.scale:g}"
+        )
+    return (
+        f"A linear head on {len(spec.features)} features of a frozen vision tower ({tower}, "
+        f"{spec.backbone_config['model_type']}). Input: {given}, "
+        f"{spec.preprocess.height} x {spec.preprocess.width} pixels. Features: "
+        f"{', '.join(f'`{feature}`' for feature in spec.features)}."
+    )
+
+
+def _table(probe: Probe) -> str:
+    columns = [("as it is", probe.chosen.validation)]
+    if probe.chosen.altered:
+        columns.append(("altered copies", probe.chosen.altered))
+    if probe.whole:
+        columns.append(("whole picture instead of the face", probe.whole.validation))
+    header = "| data set | real | fake | unit | " + " | ".join(f"AUC, {c}" for c, _ in columns)
+    lines = [header + " |", "|---|---|---|---|" + "---|" * len(columns)]
+    for index, row in enumerate(probe.chosen.validation.rows):
+        cells = " | ".join(f"{found.rows[index].auc:.3f}" for _, found in columns)
+        unit = "video" if row.by_video else "picture"
+        lines.append(f"| {row.dataset} | {row.n_real} | {row.n_fake} | {unit} | {cells} |")
+    lines.append(_last("mean AUC", [found.macro_auc for _, found in columns]))
+    lines.append(
+        _last("share of fakes found at 5 % false alarms", [_recall(found) for _, found in columns])
+    )
+    return "\n".join(lines)
+
+
+def _last(name: str, values: list[float]) -> str:
+    return f"| {name} | | | | " + " | ".join(f"{value:.3f}" for value in values) + " |"
+
+
+def _recall(validation: Validation) -> float:
+    return validation.recall_at_fpr5
+
+
+def _notes(probe: Probe, spec: DetectorSpec) -> str:
+    points = "\n".join(
+        f"- `{point.name}`: fake from P(fake) {point.fake_at:.3f}, real below "
+        f"{point.real_below:.3f}, inconclusive between ({point.source})"
+        for point in spec.operating_points
+    )
+    shares = "; ".join(f"{name} {share:.1%}" for name, share in probe.outcomes.items())
+    whole = (
+        " The last column is a probe fitted to whole pictures: part of what it sees is framing "
+        "and resampling that differ between sources, not forgery."
+        if probe.whole
+        else ""
+    )
+    return (
+        "Frames of one video count once, by their mean. Input scale, features and penalty were "
+        "chosen on these same validation samples, among "
+        f"{len(probe.tried)} combinations, so the numbers are slightly optimistic. Altered copies "
+        "are mirrored, shrunk, blurred, lightened and recompressed by chance, as sharing does."
+        f"{whole}\n\nTemperature {spec.temperature:.3f}. Operating points:\n\n{points}\n\n"
+        f"At the first one, of single validation pictures: {shares}."
+    )
+
+
+def _data(probe: Probe, terms: str) -> str:
+    counts = "\n".join(f"- {name}: {count}" for name, count in probe.counts.items())
+    left = len(probe.left_out)
+    return (
+        f"{terms}\n\nSamples with a crop (part/data set/class):\n\n{counts}\n\n"
+        f"{left} samples gave no crop and were left out."
+    )
+
+
+def _limits(spec: DetectorSpec) -> str:
+    domain = (
+        "It judges faces only; it says nothing about the rest of a picture."
+        if spec.domain == "face"
+        else "It judges whole pictures; a small altered part may not move it."
+    )
+    return (
+        f"- {domain}\n"
+        "- It knows the kinds of forgery in its training data. A new generator, a careful edit or "
+        "a strong filter can pass as real.\n"
+        "- A score is a likelihood under the validation mix above, not proof. P(fake) shifts with "
+        "other shares of fakes and other picture quality; calibrate on data of your own.\n"
+        "- Hand-made composites of parts of a face are close to chance for it where the table "
+        "says so."
+    )

@@ -1,0 +1,230 @@
+"""Features of a frozen tower, computed once and kept on disk.
+
+A store is keyed by the tower's weights and everything between the file and the tower; within it
+each feature (``mean@6``) has its rows, found by the content hash of the picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from unmask.errors import IncompatibleWeights, UnmaskError
+from unmask.flow import batches, prepare_all
+from unmask.images import file_sha256
+from unmask.models.backbone import extract
+from unmask.models.features import feature_width
+from unmask.prepare import Prepared, Stage
+from unmask.train.augment import augmenter
+from unmask.types import Reason, Sample
+
+__all__ = ["Features", "Rows", "Tower", "features_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tower:
+    """A frozen tower, where it computes, and the hash of its weights file."""
+
+    model: nn.Module
+    sha256: str
+    device: torch.device
+    dtype: torch.dtype
+    batch_size: int = 32
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """The samples that gave a crop, a row for each, and those that gave none."""
+
+    samples: tuple[Sample, ...]
+    columns: Mapping[str, npt.NDArray[np.float32]]
+    """Feature name to ``(N, width)``, rows in the order of ``samples``."""
+    left_out: tuple[tuple[Sample, Reason], ...]
+
+    def matrix(self, names: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The named features side by side, ``(N, sum of widths)``."""
+        return np.concatenate([self.columns[name] for name in names], axis=1)
+
+
+class Rows:
+    """Rows of one feature on disk: float16, memory-mapped, one per content hash.
+
+    Two files that only ever grow: ``rows.f16`` and ``keys.txt``, a key once its row is complete.
+    A process that dies in between leaves a row without key, which is written over.
+    """
+
+    _KEY_BYTES = 65  # 64 hexadecimal digits and a line end
+
+    def __init__(self, folder: Path, width: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._keys_path, self._rows_path = folder / "keys.txt", folder / "rows.f16"
+        self._width = width
+        text = self._keys_path.read_text("ascii") if self._keys_path.exists() else ""
+        keys = text.split("\n")[:-1]
+        if len(text) > len(keys) * self._KEY_BYTES:  # a key cut short by a dying process
+            os.truncate(self._keys_path, len(keys) * self._KEY_BYTES)
+        self._index = {key: row for row, key in enumerate(keys)}
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the picture of that content hash has its row."""
+        return key in self._index
+
+    def add(self, keys: Sequence[str], rows: npt.NDArray[np.float32]) -> None:
+        """Append rows ``(len(keys), width)``.
+
+        Raises:
+            IncompatibleWeights: a value is beyond float16's range, or not a number.
+        """
+        stored = rows.astype(np.float16)
+        if not np.isfinite(stored).all():
+            raise IncompatibleWeights(
+                f"the tower gives features up to {np.abs(rows).max():g}, beyond what the cache "
+                "holds (65504); take another feature, or check the weights"
+            )
+        with self._rows_path.open("r+b" if self._rows_path.exists() else "w+b") as file:
+            file.seek(len(self._index) * self._width * 2)
+            file.write(stored.tobytes())
+        with self._keys_path.open("a", encoding="ascii", newline="\n") as file:
+            file.writelines(f"{key}\n" for key in keys)
+        for key in keys:
+            self._index[key] = len(self._index)
+
+    def take(self, keys: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The rows of these keys, ``(len(keys), width)``."""
+        if not keys:
+            return np.empty((0, self._width), np.float32)
+        shape = (len(self._index), self._width)
+        rows = np.memmap(self._rows_path, np.float16, mode="r", shape=shape)
+        return np.asarray(rows[[self._index[key] for key in keys]], np.float32)
+
+
+def features_of(
+    samples: Sequence[Sample],
+    names: Sequence[str],
+    tower: Tower,
+    stage: Stage,
+    *,
+    cache: Path,
+    view: int = 0,
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> Features:
+    """The features of the samples; only what the cache lacks is computed.
+
+    Args:
+        samples: Any number; those without a crop are reported, not replaced.
+        names: Feature names, see :func:`unmask.models.backbone.parse_features`.
+        tower: Computes them.
+        stage: The face stage and preprocessing; scores at most one crop per sample.
+        cache: Folder of all stores.
+        view: 0 is the picture as it is; each other number another augmented copy.
+        seed: Of the augmentation.
+        advance: Called once per finished sample.
+    """
+    if view:
+        stage = replace(stage, alter=augmenter(view, seed))
+    folder = cache / _store_name(tower, stage, view, seed)
+    config = tower.model.config
+    stores = {name: Rows(folder / name, feature_width(config, [name])) for name in names}
+    hashes = _hashes(samples, tower.workers)
+    todo: dict[str, Sample] = {}
+    for sample, key in zip(samples, hashes, strict=True):
+        if not all(key in rows for rows in stores.values()):
+            todo.setdefault(key or str(sample.path), sample)
+        else:
+            advance()
+    failed = _fill(list(todo.values()), stores, tower, stage, advance)
+    kept, keys, left_out = [], [], []
+    for sample, key in zip(samples, hashes, strict=True):
+        if key in stores[names[0]]:
+            kept.append(sample)
+            keys.append(key)
+        else:
+            left_out.append((sample, failed[key or str(sample.path)]))
+    columns = {name: rows.take(keys) for name, rows in stores.items()}
+    return Features(tuple(kept), columns, tuple(left_out))
+
+
+def _fill(
+    samples: Sequence[Sample],
+    stores: Mapping[str, Rows],
+    tower: Tower,
+    stage: Stage,
+    advance: Callable[[], None],
+) -> dict[str, Reason]:
+    """Compute and store the missing rows; the reasons of those that cannot be, by hash or path."""
+    failed: dict[str, Reason] = {}
+    ready = prepare_all(samples, stage, workers=tower.workers, waiting=2 * tower.batch_size)
+    with closing(ready):
+        for batch in batches(ready, tower.batch_size):
+            good = [prepared for prepared in batch if prepared.pixels]
+            failed.update(_reason(prepared) for prepared in batch if not prepared.pixels)
+            if good:
+                _store(good, stores, tower, stage)
+            for _ in batch:
+                advance()
+    return failed
+
+
+def _reason(prepared: Prepared) -> tuple[str, Reason]:
+    return prepared.sha256 or str(prepared.sample.path), prepared.reasons[-1]
+
+
+def _store(
+    good: Sequence[Prepared], stores: Mapping[str, Rows], tower: Tower, stage: Stage
+) -> None:
+    pixels = stage.preprocess.normalize(np.stack([prepared.pixels[0] for prepared in good]))
+    names = list(stores)
+    with torch.inference_mode():
+        batch = torch.from_numpy(pixels).to(tower.device, tower.dtype)
+        values = extract(tower.model, batch, names).float().cpu().numpy()
+    start = 0
+    for name, rows in stores.items():
+        width = feature_width(tower.model.config, [name])
+        fresh = [
+            (prepared.sha256, values[row, start : start + width])
+            for row, prepared in enumerate(good)
+            if prepared.sha256 is not None and prepared.sha256 not in rows
+        ]
+        if fresh:
+            rows.add([key for key, _ in fresh], np.stack([value for _, value in fresh]))
+        start += width
+
+
+def _hashes(samples: Iterable[Sample], workers: int | None) -> list[str]:
+    """Content hashes; an empty text where a file cannot be read (it fails again, with a reason)."""
+
+    def one(sample: Sample) -> str:
+        try:
+            return file_sha256(sample.path)
+        except UnmaskError:
+            return ""
+
+    with ThreadPoolExecutor(workers or None) as pool:
+        return list(pool.map(one, samples))
+
+
+def _store_name(tower: Tower, stage: Stage, view: int, seed: int) -> str:
+    """A folder name that differs whenever a row could."""
+    parts = {
+        "weights": tower.sha256,
+        "dtype": str(tower.dtype),
+        "stage": stage.describe(),
+        "least_face": stage.min_face_px,
+        "preprocess": stage.preprocess.describe(),
+        "view": [view, seed] if view else 0,
+        "format": 1,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

@@ -1,0 +1,189 @@
+"""A linear head on features of a frozen tower: fitting, measuring and calibrating it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.train.data import cell_weights, unit
+from unmask.types import OperatingPoint, Sample
+
+__all__ = [
+    "Head",
+    "Row",
+    "Validation",
+    "fit_head",
+    "fit_temperature",
+    "operating_points",
+    "validate",
+]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """``logit = features @ weight + bias``; standardisation is folded in."""
+
+    weight: Array
+    """``(D,)``."""
+    bias: float
+
+    def __call__(self, features: npt.NDArray[np.float32]) -> Array:
+        """Logits ``(N,)``, positive = fake, of features ``(N, D)``."""
+        result: Array = features @ self.weight + self.bias
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a validation table."""
+
+    dataset: str
+    n_real: int
+    n_fake: int
+    auc: float
+    by_video: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How a head does on the validation part."""
+
+    rows: tuple[Row, ...]
+    """Data sets with both classes; those with one class stand together in a last row."""
+    recall_at_fpr5: float
+    """Share of fakes above the threshold that 5 % of the reals exceed; data sets count alike."""
+
+    @property
+    def macro_auc(self) -> float:
+        """Mean of the rows' AUC: what candidates are chosen by."""
+        return float(np.mean([row.auc for row in self.rows]))
+
+
+def fit_head(
+    features: npt.NDArray[np.float32],
+    samples: Sequence[Sample],
+    *,
+    strength: float,
+) -> Head:
+    """Logistic regression on standardised features; classes and data sets count alike.
+
+    Args:
+        features: ``(N, D)``.
+        samples: ``(N,)``, their labels and data sets.
+        strength: scikit-learn's ``C``, the inverse of the L2 penalty.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    labels = [sample.label for sample in samples]
+    weights = cell_weights(samples)
+    mean = np.average(features, axis=0, weights=weights)
+    scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weights)) + 1e-6
+    model = LogisticRegression(C=strength, max_iter=1000)
+    model.fit(((features - mean) / scale).astype(np.float32), labels, sample_weight=weights)
+    weight = model.coef_[0].astype(np.float64) / scale
+    return Head(weight, float(model.intercept_[0] - mean @ weight))
+
+
+def validate(logits: Array, samples: Sequence[Sample]) -> Validation:
+    """AUC per data set, a video counting once by the mean logit of its frames."""
+    units: dict[str, list[int]] = defaultdict(list)
+    for index, sample in enumerate(samples):
+        units[unit(sample)].append(index)
+    first = [samples[indices[0]] for indices in units.values()]
+    means = np.array([logits[indices].mean() for indices in units.values()])
+    labels = np.array([sample.label for sample in first])
+    names = np.array([_dataset(sample) for sample in first])
+    both = [name for name in sorted(set(names)) if len(set(labels[names == name])) == 2]
+    alone = sorted(set(names) - set(both))
+    groups = [(name, names == name) for name in both]
+    if len({int(label) for name in alone for label in labels[names == name]}) == 2:
+        groups.append((" + ".join(alone), np.isin(names, alone)))
+    rows = [_row(name, labels[mask], means[mask], first, mask) for name, mask in groups]
+    return Validation(tuple(rows), _recall(means, first, 0.05))
+
+
+def _row(
+    name: str,
+    labels: npt.NDArray[np.int64],
+    scores: Array,
+    units: Sequence[Sample],
+    mask: npt.NDArray[np.bool_],
+) -> Row:
+    from sklearn.metrics import roc_auc_score
+
+    by_video = any(sample.video for sample, taken in zip(units, mask, strict=True) if taken)
+    n_fake = int(labels.sum())
+    auc = float(roc_auc_score(labels, scores))
+    return Row(name, len(labels) - n_fake, n_fake, auc, by_video)
+
+
+def _dataset(sample: Sample) -> str:
+    return sample.dataset or "data"
+
+
+def _recall(scores: Array, samples: Sequence[Sample], fpr: float) -> float:
+    labels = np.array([sample.label for sample in samples])
+    weights = cell_weights(samples)
+    threshold = _quantile(scores[labels == 0], weights[labels == 0], 1 - fpr)
+    caught = scores[labels == 1] > threshold
+    return float(np.average(caught, weights=weights[labels == 1]))
+
+
+def fit_temperature(logits: Array, samples: Sequence[Sample]) -> float:
+    """The temperature that minimises the weighted log loss of ``sigmoid(logit / temperature)``.
+
+    Guo et al., On Calibration of Modern Neural Networks (ICML 2017), section 4.2.
+    """
+    from scipy.optimize import minimize_scalar
+
+    signs = np.array([1.0 if sample.label == 1 else -1.0 for sample in samples])
+    weights = cell_weights(samples)
+
+    def loss(log_temperature: float) -> float:
+        margins = signs * logits / np.exp(log_temperature)
+        return float(np.average(np.logaddexp(0.0, -margins), weights=weights))
+
+    best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(50.0)), method="bounded")
+    return float(np.exp(best.x))
+
+
+def operating_points(
+    p_fake: Array, samples: Sequence[Sample], *, source: str
+) -> tuple[OperatingPoint, ...]:
+    """Thresholds at named error rates on the validation part; the first one is the default.
+
+    ``fpr5`` calls fake what 5 % of the reals reach, and real what 5 % of the fakes stay below;
+    ``fpr1`` the same at 1 %. Between the two thresholds the answer is inconclusive.
+    """
+    labels = np.array([sample.label for sample in samples])
+    weights = cell_weights(samples)
+    real, fake = labels == 0, labels == 1
+    points = []
+    for name, rate in (("fpr5", 0.05), ("fpr1", 0.01)):
+        fake_at = _quantile(p_fake[real], weights[real], 1 - rate)
+        real_below = _quantile(p_fake[fake], weights[fake], rate)
+        points.append(
+            OperatingPoint(
+                name=name,
+                fake_at=float(np.nextafter(fake_at, 1.0)),
+                real_below=min(real_below, fake_at),
+                source=source,
+                target_fpr=rate,
+                target_fnr=rate,
+            )
+        )
+    return tuple(points)
+
+
+def _quantile(values: Array, weights: Array, share: float) -> float:
+    """The smallest value that at least ``share`` of the weight does not exceed."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    index = int(np.searchsorted(reached, share - 1e-12))
+    return float(values[order][min(index, len(values) - 1)])

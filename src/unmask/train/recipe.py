@@ -1,0 +1,378 @@
+"""``--recipe probe``: extract features once, choose input, layers and penalty on validation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unmask.aggregate import judge
+from unmask.errors import ConfigError
+from unmask.images import Limits
+from unmask.models import heads
+from unmask.models.backbone import tower_config_for, truncate
+from unmask.models.configuration import (
+    BackboneSource,
+    DetectorSpec,
+    FaceSpec,
+    HeadSpec,
+    backbone_config_of,
+)
+from unmask.models.features import prefix_tokens
+from unmask.models.modeling import UnmaskForImageClassification, assemble
+from unmask.prepare import Stage
+from unmask.preprocess import Preprocess
+from unmask.train.features import Features, Tower, features_of
+from unmask.train.probe import (
+    Head,
+    Validation,
+    fit_head,
+    fit_temperature,
+    operating_points,
+    validate,
+)
+from unmask.types import OperatingPoint, Sample
+from unmask.versions import versions
+
+__all__ = ["Candidate", "Probe", "ProbeOptions", "Progress", "default_features", "train_probe"]
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+"""Given what is done and how many, a context whose function is called once per item."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOptions:
+    """What is tried, and how much."""
+
+    faces: bool = True
+    """Learn from aligned faces; otherwise from whole pictures, squashed."""
+    scales: tuple[float, ...] = (1.0, 1.3)
+    """Crop scales to choose from."""
+    features: tuple[tuple[str, ...], ...] = ()
+    """Feature lists to choose from; empty takes :func:`default_features`."""
+    strengths: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03)
+    """Values of scikit-learn's ``C`` to choose from."""
+    views: int = 2
+    """Augmented copies of each training picture."""
+    compare_whole: bool = False
+    """Also measure a probe on whole pictures, for the record."""
+    seed: int = 0
+    finder: str = "yunet"
+    least_face_px: float = 32.0
+    license: str = "other"
+    cache: Path = field(default_factory=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One combination that was tried, and how it did on validation."""
+
+    input: str
+    features: tuple[str, ...]
+    strength: float
+    views: int
+    validation: Validation
+    altered: Validation | None = None
+    """On augmented copies of the validation pictures."""
+
+    @property
+    def score(self) -> float:
+        """What the choice goes by: mean AUC, altered copies counting as much as originals."""
+        parts = [self.validation, *([self.altered] if self.altered else [])]
+        return float(np.mean([part.macro_auc for part in parts]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """A trained detector before it is written, and what its card must say."""
+
+    model: UnmaskForImageClassification
+    chosen: Candidate
+    tried: tuple[Candidate, ...]
+    whole: Candidate | None
+    counts: dict[str, int]
+    left_out: tuple[tuple[str, str], ...]
+    """Source and reason of samples that gave no crop."""
+    outcomes: dict[str, float]
+    """Share of validation samples per true class and verdict at the default operating point."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    train: Features
+    val: Features
+
+
+def default_features(config: object) -> tuple[tuple[str, ...], ...]:
+    """Feature lists that are worth trying on a tower of any depth.
+
+    Traces of forgery live in middle blocks as much as in the last: patch means over all of the
+    depth, patch means of five blocks, and the middle block alone.
+    """
+    depth: int = config.num_hidden_layers  # type: ignore[attr-defined]
+    has_cls = prefix_tokens(config) > 0
+    step = max(1, depth // 12)
+
+    def at(*shares: float) -> list[int]:
+        return sorted({max(1, round(depth * share)) for share in shares})
+
+    every = [f"mean@{block}" for block in range(min(2 * step, depth), depth + 1, step)]
+    spread = [f"mean@{block}" for block in at(1 / 3, 1 / 2, 2 / 3, 5 / 6, 1)]
+    if has_cls:
+        every += [f"cls@{block}" for block in at(2 / 3, 5 / 6, 1)]
+        spread += [f"cls@{block}" for block in at(2 / 3, 1)]
+    return tuple(every), tuple(spread), (f"mean@{at(1 / 2)[0]}",)
+
+
+def train_probe(
+    samples: Sequence[Sample],
+    tower: Tower,
+    preprocess: Preprocess,
+    source: BackboneSource,
+    options: ProbeOptions,
+    *,
+    data_name: str,
+    progress: Progress,
+) -> Probe:
+    """Choose on validation, refit with augmented copies, calibrate; nothing is written.
+
+    Raises:
+        ConfigError: no sample of a class or part gave a crop.
+    """
+    lists = options.features or default_features(tower.model.config)
+    names = list(dict.fromkeys(name for features in lists for name in features))
+    extract = _Extractor(samples, names, tower, preprocess, options, progress)
+    tried: list[Candidate] = []
+    scales = options.scales if options.faces else (0.0,)
+    for scale in scales:
+        tried += _try_all(extract(scale), lists, options.strengths, _describe(scale))
+    best = max(tried, key=lambda candidate: candidate.score)
+    whole = None
+    if options.compare_whole and options.faces:
+        whole = max(
+            _try_all(extract(0.0), lists, options.strengths, _describe(0.0)),
+            key=lambda candidate: candidate.score,
+        )
+    scale = scales[[_describe(each) for each in scales].index(best.input)]
+    part = extract(scale)
+    chosen, head = _refit(extract, part, scale, best, options)
+    return _calibrated(
+        head,
+        chosen,
+        tuple(tried),
+        whole,
+        part,
+        extract.stage(scale),
+        tower,
+        source,
+        data_name,
+        options,
+    )
+
+
+class _Extractor:
+    """Features of both parts at one crop scale; 0 stands for the whole picture."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        names: Sequence[str],
+        tower: Tower,
+        preprocess: Preprocess,
+        options: ProbeOptions,
+        progress: Progress,
+    ) -> None:
+        self._train = [sample for sample in samples if sample.split == "train"]
+        self._val = [sample for sample in samples if sample.split == "val"]
+        self._names, self._tower, self._preprocess = names, tower, preprocess
+        self._options, self._progress = options, progress
+
+    def stage(self, scale: float) -> Stage:
+        """The face stage of a scale: the same that will run when the detector is used."""
+        spec = FaceSpec(
+            finder=self._options.finder,
+            scale=scale or 1.0,
+            size=self._preprocess.height,
+            antialias=True,
+        )
+        return Stage(
+            mode="largest" if scale else "none",
+            face=spec,
+            preprocess=self._preprocess,
+            limits=Limits(),
+            max_faces=1,
+            min_face_px=self._options.least_face_px,
+        )
+
+    def __call__(self, scale: float) -> _Part:
+        return _Part(self.of(self._train, scale, 0), self.of(self._val, scale, 0))
+
+    def views(self, scale: float, *, train: int, val: int) -> Iterator[Features]:
+        """Augmented copies: ``train`` of the training part, then ``val`` of the other."""
+        for view in range(1, train + 1):
+            yield self.of(self._train, scale, view)
+        for view in range(1, val + 1):
+            yield self.of(self._val, scale, view)
+
+    def of(self, samples: Sequence[Sample], scale: float, view: int) -> Features:
+        what = f"features, {_describe(scale)}" + (f", altered copy {view}" if view else "")
+        with self._progress(what, len(samples)) as advance:
+            found = features_of(
+                samples,
+                self._names,
+                self._tower,
+                self.stage(scale),
+                cache=self._options.cache,
+                view=view,
+                seed=self._options.seed,
+                advance=advance,
+            )
+        if {sample.label for sample in found.samples} != {0, 1}:
+            raise ConfigError(
+                f"{len(found.left_out)} of {len(samples)} samples gave no crop, and none is left "
+                "of one of the classes; the first reason: "
+                f"{found.left_out[0][1].message if found.left_out else 'none'}"
+            )
+        return found
+
+
+def _describe(scale: float) -> str:
+    return f"aligned face, scale {scale:g}" if scale else "whole picture"
+
+
+def _try_all(
+    part: _Part, lists: Sequence[tuple[str, ...]], strengths: Sequence[float], described: str
+) -> list[Candidate]:
+    tried = []
+    for features in lists:
+        x_train, x_val = part.train.matrix(features), part.val.matrix(features)
+        for strength in strengths:
+            head = fit_head(x_train, part.train.samples, strength=strength)
+            found = validate(head(x_val), part.val.samples)
+            tried.append(Candidate(described, features, strength, 0, found))
+    return tried
+
+
+def _refit(
+    extract: _Extractor, part: _Part, scale: float, best: Candidate, options: ProbeOptions
+) -> tuple[Candidate, Head]:
+    """The chosen input and features again, with altered copies to learn from and to judge by."""
+    if options.views == 0:
+        x_train = part.train.matrix(best.features)
+        return best, fit_head(x_train, part.train.samples, strength=best.strength)
+    *views, altered = extract.views(scale, train=options.views, val=1)
+    x_train = np.concatenate([each.matrix(best.features) for each in (part.train, *views)])
+    learnt_from = [sample for each in (part.train, *views) for sample in each.samples]
+    x_val, x_altered = part.val.matrix(best.features), altered.matrix(best.features)
+    found = []
+    for strength in options.strengths:
+        head = fit_head(x_train, learnt_from, strength=strength)
+        candidate = replace(
+            best,
+            strength=strength,
+            views=options.views,
+            validation=validate(head(x_val), part.val.samples),
+            altered=validate(head(x_altered), altered.samples),
+        )
+        found.append((candidate, head))
+    return max(found, key=lambda pair: pair[0].score)
+
+
+def _calibrated(
+    head: Head,
+    chosen: Candidate,
+    tried: tuple[Candidate, ...],
+    whole: Candidate | None,
+    part: _Part,
+    stage: Stage,
+    tower: Tower,
+    source: BackboneSource,
+    data_name: str,
+    options: ProbeOptions,
+) -> Probe:
+    val = part.val.samples
+    logits = head(part.val.matrix(chosen.features))
+    temperature = fit_temperature(logits, val)
+    p_fake = 1 / (1 + np.exp(-logits / temperature))
+    points = operating_points(p_fake, val, source=f"validation part of {data_name}")
+    everything = (*part.train.samples, *part.val.samples)
+    counts = _counts(everything)
+    left_out = tuple(
+        (sample.source, reason.code)
+        for sample, reason in (*part.train.left_out, *part.val.left_out)
+    )
+    outcomes = _outcomes(p_fake, val, points[0])
+    spec = DetectorSpec(
+        backbone_config={},
+        features=chosen.features,
+        head=HeadSpec(outputs=1, trained=True),
+        preprocess=stage.preprocess,
+        domain="face" if options.faces else "image",
+        face=stage.face if options.faces else None,
+        temperature=temperature,
+        operating_points=points,
+        backbone_source=source,
+        training={
+            "recipe": "probe",
+            "data": data_name,
+            "samples": counts,
+            "left_out": dict(Counter(code for _, code in left_out)),
+            "seed": options.seed,
+            "chosen": _record(chosen),
+            "tried": [_record(candidate) for candidate in tried],
+            "whole_picture": _record(whole) if whole else None,
+            "verdicts_on_validation": outcomes,
+            "versions": versions(),
+        },
+        license=options.license,
+    )
+    model = _model(head, spec, tower)
+    return Probe(model, chosen, tried, whole, counts, left_out, outcomes)
+
+
+def _model(head: Head, spec: DetectorSpec, tower: Tower) -> UnmaskForImageClassification:
+    backbone = tower.model
+    layers = tower_config_for(backbone.config, spec.features).num_hidden_layers
+    if layers < backbone.config.num_hidden_layers:  # type: ignore[union-attr]  # as above
+        truncate(backbone, layers)
+    module = heads.new_head(len(head.weight), 1, seed=0)
+    with torch.no_grad():
+        module.linear.weight.copy_(torch.from_numpy(head.weight)[None])
+        module.linear.bias.fill_(head.bias)
+    spec = replace(spec, backbone_config=backbone_config_of(backbone.config))
+    return assemble(backbone.float().cpu(), module, spec)
+
+
+def _counts(samples: Sequence[Sample]) -> dict[str, int]:
+    names = (
+        f"{sample.split}/{sample.dataset or 'data'}/{'fake' if sample.label else 'real'}"
+        for sample in samples
+    )
+    return dict(sorted(Counter(names).items()))
+
+
+def _outcomes(
+    p_fake: npt.NDArray[np.float64], samples: Sequence[Sample], point: OperatingPoint
+) -> dict[str, float]:
+    found = Counter(
+        ("fake" if sample.label else "real", judge(float(p), point))
+        for sample, p in zip(samples, p_fake, strict=True)
+    )
+    totals = Counter("fake" if sample.label else "real" for sample in samples)
+    return {
+        f"{truth} called {verdict}": round(found[truth, verdict] / totals[truth], 4)
+        for truth in ("real", "fake")
+        for verdict in ("real", "inconclusive", "fake")
+    }
+
+
+def _record(candidate: Candidate) -> dict[str, object]:
+    record = asdict(candidate)
+    record["score"] = round(candidate.score, 4)
+    return record
