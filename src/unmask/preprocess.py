@@ -37,6 +37,9 @@ _PILLOW: Mapping[Interpolation, PillowImage.Resampling] = {
     "nearest": PillowImage.Resampling.NEAREST,
 }
 
+# A picture whose shorter side is a pixel or two would be scaled to gigabytes, then cut.
+_WHOLE_PX = 64_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
@@ -214,20 +217,21 @@ class Preprocess:
         return np.asarray(picture.resize((width, height), _PILLOW[self.interpolation]))
 
     def _centre(self, image: Image, height: int, width: int) -> Image:
-        """The centre of ``image`` scaled to ``height`` x ``width``, without computing the rest."""
+        """The centre of ``image`` scaled to ``height`` x ``width``."""
         top, rows, above = _cut(height, self.height)
         left, columns, before = _cut(width, self.width)
         if (height, width) == image.shape[:2]:
             part = image[top : top + rows, left : left + columns]
-        elif self.interpolation == "cv2_linear":
+        elif height * width <= _WHOLE_PX:
             scaled = self._scaled(image, height, width)
             part = scaled[top : top + rows, left : left + columns]
         else:
+            # Only the centre of a picture of extreme aspect, cut out before it is scaled. The cut
+            # falls on whole source pixels, so the result is not quite that of the whole picture.
             y, x = image.shape[0] / height, image.shape[1] / width
-            box = (left * x, top * y, (left + columns) * x, (top + rows) * y)
-            filter_ = _PILLOW[self.interpolation]
-            picture = PillowImage.fromarray(image)
-            part = np.asarray(picture.resize((columns, rows), filter_, box=box))
+            first, last = math.floor(top * y), math.ceil((top + rows) * y)
+            start, stop = math.floor(left * x), math.ceil((left + columns) * x)
+            part = self._scaled(image[first:last, start:stop], rows, columns)
         if part.shape[:2] == (self.height, self.width):
             return part
         whole = np.zeros((self.height, self.width, 3), dtype=np.uint8)
