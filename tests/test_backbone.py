@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_towers import CLIP, CLIP_VISION, PREFIX, TOWERS
 from transformers import CLIPModel, CLIPVisionConfig, ResNetConfig, Siglip2VisionConfig
 
+from tiny_towers import CLIP, CLIP_VISION, PREFIX, TOWERS
 from unmask.errors import ConfigError, CorruptWeights, IncompatibleWeights
 from unmask.models.backbone import (
     blocks,
@@ -351,7 +351,7 @@ def test_weights_of_another_shape_are_refused(clip_folder):
     edit_weights(
         clip_folder, lambda w: w.update({"vision_model.post_layernorm.bias": torch.zeros(5)})
     )
-    with pytest.raises(IncompatibleWeights, match="post_layernorm.bias|shape"):
+    with pytest.raises(IncompatibleWeights, match=r"post_layernorm\.bias|shape"):
         load_backbone(clip_folder, ("pooler",))
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 from safetensors.torch import load_file, save_file
-from tiny_towers import CLIP, TOWERS
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
@@ -19,6 +18,7 @@ from transformers import (
     pipeline,
 )
 
+from tiny_towers import CLIP, TOWERS
 from unmask.errors import (
     ConfigError,
     CorruptWeights,

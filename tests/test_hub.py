@@ -6,11 +6,11 @@ import sys
 import huggingface_hub
 import pytest
 import torch
-from hub_standin import Repository, files_of, serve
 from huggingface_hub import constants
-from tiny_towers import CLIP
 from transformers import CLIPModel
 
+from hub_standin import Repository, files_of, serve
+from tiny_towers import CLIP
 from unmask.errors import (
     CorruptWeights,
     GatedModel,
