@@ -270,6 +270,18 @@ def test_a_plain_picture_has_no_notes(kind: str) -> None:
     assert codes(decode(encoded(photo(), kind))) == []
 
 
+def test_layers_of_a_psd_are_no_further_pictures() -> None:
+    header = b"8BPS\x00\x01" + bytes(6) + struct.pack(">HIIHH", 3, 2, 2, 8, 3)
+    layer = bytes(16) + struct.pack(">H", 0) + b"8BIMnorm" + bytes(4) + struct.pack(">I", 0)
+    layers = struct.pack(">h", 2) + 2 * layer
+    section = struct.pack(">I", len(layers)) + layers
+    pixels = struct.pack(">H", 0) + bytes([10] * 4 + [20] * 4 + [30] * 4)
+    data = header + bytes(8) + struct.pack(">I", len(section)) + section + pixels
+    frame = decode(data)
+    assert frame.image[0, 0].tolist() == [10, 20, 30]
+    assert codes(frame) == []
+
+
 # damaged bytes
 
 

@@ -197,8 +197,8 @@ def test_file_whose_name_looks_like_a_pattern_is_that_file(here: Path) -> None:
 
 def test_dash_reads_one_path_per_line(here: Path) -> None:
     touch("a.jpg")
-    lines = io.StringIO("a.jpg\r\n\nwith space .jpg\nreal/x.jpg")
-    assert labels("-", stdin=lines) == {"a.jpg": None, "with space .jpg": None, "real/x.jpg": 0}
+    lines = io.StringIO("a.jpg\r\n\nwith space .jpg \nreal/x.jpg")
+    assert labels("-", stdin=lines) == {"a.jpg": None, "with space .jpg ": None, "real/x.jpg": 0}
 
 
 def test_listed_path_that_is_missing_is_still_a_sample(here: Path) -> None:
@@ -337,6 +337,7 @@ def test_no_input_is_an_error() -> None:
         ("deepfake-detection-challenge", None),
         ("images", None),
         ("réal", None),
+        ("re\u0301al", None),
         ("face1swap", 1),
         ("", None),
     ],
@@ -380,6 +381,11 @@ def test_faceforensics_tree_is_labelled(here: Path) -> None:
 def test_labels_of_a_pattern_end_at_its_fixed_part(here: Path) -> None:
     touch("fake/set/x/1.jpg", "fake/set/real/2.jpg")
     assert labels("fake/set/*/*.jpg") == {"fake/set/real/2.jpg": 0, "fake/set/x/1.jpg": None}
+
+
+def test_labels_of_a_pattern_begin_at_its_fixed_part(here: Path) -> None:
+    touch("d/real/x/1.jpg")
+    assert labels("d/real/*/1.jpg") == {"d/real/x/1.jpg": 0}
 
 
 def test_dot_has_the_name_of_the_working_directory(

@@ -77,7 +77,7 @@ def write_manifest(samples: Iterable[Sample], path: Path) -> None:
 
 def _row(sample: Sample, folder: Path) -> dict[str, str]:
     base, absolute = folder.absolute(), sample.path.absolute()
-    inside = absolute.is_relative_to(base) and ".." not in absolute.relative_to(base).parts
+    inside = absolute.is_relative_to(base)
     return {
         "path": absolute.relative_to(base).as_posix() if inside else str(absolute),
         "label": _NAMES[sample.label],

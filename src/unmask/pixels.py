@@ -19,7 +19,6 @@ def to_rgb(picture: PillowImage.Image, name: str, notes: list[Reason]) -> Image:
     """RGB ``(H, W, 3)``: alpha dropped, palettes looked up, CMYK by Pillow's formula, no ICC."""
     mode = picture.mode
     if mode in _PLAIN_MODES:
-        picture.info.pop("transparency", None)  # else P asks for RGBA by a warning
         return np.array(picture if mode == "RGB" else picture.convert("RGB"))
     if mode == "I" or mode.startswith("I;16"):
         return _from_16_bits(np.asarray(picture), name, notes)
