@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from unmask.files import replacing
+from unmask.files import one_line, replacing
 from unmask.types import Result
 
 __all__ = ["UNTRAINED_WARNING", "metric_lines", "write_reference_text"]
@@ -91,7 +90,7 @@ def _lines(results: Sequence[Result], title: str, warning: str | None, total: in
 
 def _scored(results: Sequence[Result]) -> list[_Line]:
     return [
-        _Line(position, _name(result), _shown(result.source), result.label, logit, p_fake)
+        _Line(position, _name(result), one_line(result.source), result.label, logit, p_fake)
         for position, result in enumerate(results, start=1)
         if (logit := result.logit) is not None and (p_fake := result.p_fake) is not None
     ]
@@ -163,7 +162,7 @@ def _area_lines(scored: Sequence[_Line], labelled: Sequence[_Line]) -> Iterator[
 def _whole_pictures(results: Sequence[Result], total: int) -> Iterator[str]:
     """Added to the original's file: where it scored the whole picture and did not say so."""
     lines = [
-        f"[{position}/{total}] {_name(result):>30} | Path: {_shown(result.source)}"
+        f"[{position}/{total}] {_name(result):>30} | Path: {one_line(result.source)}"
         for position, result in enumerate(results, start=1)
         if any(reason.code == "whole_picture" for reason in result.reasons)
     ]
@@ -175,8 +174,8 @@ def _not_scored(results: Sequence[Result], total: int) -> Iterator[str]:
     """Added to the original's file: inputs without a line of their own, with the reason."""
     lines = [
         f"[{position}/{total}] {_name(result):>30} | {result.status}: "
-        f"{_shown('; '.join(reason.message for reason in result.reasons))} | "
-        f"Path: {_shown(result.source)}"
+        f"{one_line('; '.join(reason.message for reason in result.reasons))} | "
+        f"Path: {one_line(result.source)}"
         for position, result in enumerate(results, start=1)
         if result.logit is None
     ]
@@ -185,18 +184,4 @@ def _not_scored(results: Sequence[Result], total: int) -> Iterator[str]:
 
 
 def _name(result: Result) -> str:
-    return _shown(PurePath(result.source).name)
-
-
-def _shown(text: str) -> str:
-    """``text`` on one line of valid utf-8: a file name may hold line feeds or broken bytes.
-
-    >>> _shown("a\\nb")
-    'a\\\\nb'
-    """
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
-        else character
-        for character in text
-    )
+    return one_line(PurePath(result.source).name)

@@ -21,13 +21,16 @@ Triple = tuple[float, float, float]
 # Keys of the original detector, train_config and test_config files that say nothing about how
 # one picture is scored. They may stay in a file; they are not read.
 _NOT_INFERENCE = frozenset(
-    """
-    all_dataset backbone_config backbone_name compression cudnn data_aug dataset_json_folder
-    dataset_root_rgb dry_run frame_num label_dict lmdb lmdb_dir log_dir logdir loss_func losstype
-    lr_scheduler metric_scoring mode nEpochs ngpu optimizer pretrained rec_iter rgb_dir save_avg
-    save_ckpt save_epoch save_feat start_epoch SWA test_dataset train_batchSize train_dataset
-    use_data_augmentation video_mode clip_size with_landmark with_mask workers
-    """.split()
+    (
+        *("all_dataset", "train_dataset", "test_dataset", "dataset_json_folder", "label_dict"),
+        *("dataset_root_rgb", "rgb_dir", "lmdb", "lmdb_dir", "compression", "frame_num"),
+        *("video_mode", "clip_size", "with_mask", "with_landmark", "workers", "mode", "dry_run"),
+        *("use_data_augmentation", "data_aug", "train_batchSize", "optimizer", "lr_scheduler"),
+        *("nEpochs", "start_epoch", "save_epoch", "rec_iter", "SWA", "loss_func", "losstype"),
+        *("log_dir", "logdir", "save_ckpt", "save_feat", "save_avg", "metric_scoring"),
+        # Of the model, but its file says it all (backbone_*), or never read by the original.
+        *("backbone_name", "backbone_config", "pretrained", "ngpu", "cudnn"),
+    )
 )
 
 
@@ -164,5 +167,6 @@ class _Reader:
 
 
 def _is_number(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isfinite(value)
