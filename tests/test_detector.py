@@ -138,6 +138,12 @@ def test_the_tower_is_saved_in_half_and_the_head_in_full_precision(folder):
     assert {one.dtype for one in model.parameters()} == {torch.float32}
 
 
+def test_a_model_in_half_precision_is_saved_to_load_in_full(tmp_path):
+    folder = save(make().to(torch.bfloat16), tmp_path / "d", card="")
+    model = AutoModelForImageClassification.from_pretrained(folder)
+    assert {one.dtype for one in model.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("family", list(TOWERS))
 def test_full_precision_is_saved_and_loaded_bit_for_bit(family, tmp_path):
     model = make(family, ("mean", "mean@2"))

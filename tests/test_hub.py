@@ -108,6 +108,12 @@ def test_the_offline_variable_is_honoured(hub, monkeypatch):
     assert hub.requests == []
 
 
+def test_the_offline_variable_without_a_copy_is_named(hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubUnreachable, match="offline use is asked for"):
+        fetch_model("org/clip")
+
+
 def test_offline_without_a_copy_says_how_to_get_one(hub):
     with pytest.raises(HubUnreachable, match=r"not in the cache .*HF_HUB_OFFLINE.*hf download"):
         fetch_model("org/clip", offline=True)
