@@ -1,14 +1,15 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and names that can stand in them."""
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["replacing"]
+__all__ = ["one_line", "replacing", "valid_text"]
 
 
 @contextmanager
@@ -21,3 +22,26 @@ def replacing(path: Path) -> Iterator[IO[str]]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def valid_text(text: str) -> str:
+    r"""``text`` as utf-8 can hold it: bytes of a file name that are no utf-8 are spelt out.
+
+    >>> valid_text("\udcff.png")
+    '\\udcff.png'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def one_line(text: str) -> str:
+    r"""``text`` on one line that a terminal shows as it is: no control characters.
+
+    >>> one_line("a\nb")
+    'a\\nb'
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
+        else character
+        for character in text
+    )

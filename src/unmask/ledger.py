@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import Any
 
 from unmask.errors import OutputError
+from unmask.files import valid_text
 from unmask.report import from_json, to_json
 from unmask.types import Result, Sample
 
-__all__ = ["Ledger", "ledger_path"]
+__all__ = ["Ledger", "ledger_files", "ledger_path"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (json TEXT NOT NULL);
@@ -36,6 +37,12 @@ def ledger_path(output: Path) -> Path:
     'scores.jsonl.ledger.sqlite'
     """
     return output.with_name(output.name + ".ledger.sqlite")
+
+
+def ledger_files(output: Path) -> list[Path]:
+    """The ledger of an output file and what SQLite leaves beside it when a process dies."""
+    path = ledger_path(output)
+    return [path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))]
 
 
 class Ledger:
@@ -102,7 +109,7 @@ class Ledger:
         """The stored result of a file whose size and time of change are as they were."""
         row = self._row(
             "SELECT size, mtime_ns, result FROM results WHERE path = ? AND sha256 IS NOT NULL",
-            str(sample.path),
+            valid_text(str(sample.path)),
         )
         if row is None or row[:2] != _stat(sample.path):
             return None
@@ -121,7 +128,8 @@ class Ledger:
     def add(self, sample: Sample, result: Result) -> None:
         """Store one answer; it survives the death of the process from here on."""
         size, mtime_ns = _stat(sample.path)
-        values = (str(sample.path), size, mtime_ns, result.sha256, to_json(result))
+        path = valid_text(str(sample.path))
+        values = (path, size, mtime_ns, result.sha256, to_json(result))
         with self._lock:
             self._db.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", values)
 

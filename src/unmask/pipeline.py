@@ -81,7 +81,7 @@ class Options:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.workers is not None and not 0 <= self.workers <= 256:
             raise ConfigError(f"workers is {self.workers}; it must be 0 to 256")
-        if isinstance(self.operating_point, float) and not 0 <= self.operating_point <= 1:
+        if isinstance(self.operating_point, float | int) and not 0 <= self.operating_point <= 1:
             raise ConfigError(
                 f"the threshold {self.operating_point} is no probability; give 0 to 1 or a name"
             )
@@ -119,6 +119,7 @@ class Pipeline:
         return {
             "detector": asdict(self.detector.ref),
             "dtype": str(self.detector.dtype),
+            "temperature": self.detector.model.spec.temperature,
             "preprocessing": self.describe(),
             "options": options,
             "operating_point": asdict(self.point),
@@ -147,7 +148,7 @@ class Pipeline:
         answers: dict[str, Result] = {}
         fresh: dict[str, Prepared] = {}
         for prepared in batch:
-            if prepared.recalled or prepared.sha256 is None or prepared.sha256 in fresh:
+            if not prepared.pixels or prepared.sha256 is None or prepared.sha256 in fresh:
                 continue
             known = memory.recall_bytes(prepared.sha256) if memory else None
             if known:
@@ -162,10 +163,10 @@ class Pipeline:
         for prepared in batch:
             if prepared.recalled:
                 answer = prepared.recalled
-            elif prepared.sha256 is None:
-                answer = self._result(prepared, logits[:0], 0.0)
-            else:
+            elif prepared.pixels and prepared.sha256 is not None:
                 answer = answers[prepared.sha256]
+            else:  # nothing to score: its reason names the file, so it is nobody else's answer
+                answer = self._result(prepared, logits[:0], 0.0)
             yield replace(answer, source=prepared.sample.source, label=prepared.sample.label)
 
     def _logits(self, images: Sequence[Image]) -> npt.NDArray[np.float32]:
@@ -241,7 +242,7 @@ def _stage(detector: Detector, options: Options) -> Stage:
 
 def _operating_point(detector: Detector, asked: str | float | None) -> OperatingPoint:
     points = {point.name: point for point in detector.operating_points}
-    if isinstance(asked, float):
+    if isinstance(asked, float | int):
         return OperatingPoint("fixed", fake_at=asked, real_below=asked, source="fixed")
     if asked is None:
         return next(iter(points.values()), FIXED_HALF)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -106,7 +107,9 @@ def prepare(
     try:
         data = read_bytes(sample.path, stage.limits)
         digest = sha256(data)
-        if memory is not None and (known := memory.recall_bytes(digest)):
+        known = memory.recall_bytes(digest) if memory is not None else None
+        # Why other bytes could not be decoded is told with the other file's name.
+        if known is not None and known.status not in ("unreadable", "unsupported"):
             return Prepared(sample, recalled=known)
         kind = sniff_kind(data, sample.path)
         frame = decode(data, stage.limits, name=sample.source)
@@ -122,7 +125,8 @@ def _failed(
     sample: Sample, kind: Kind, digest: str | None, error: UnreadableMedia | UnsupportedMedia
 ) -> Prepared:
     if error.code == "file_too_large":  # refused before it was read; it still has an identity
-        digest = file_sha256(sample.path)
+        with suppress(UnreadableMedia, UnsupportedMedia):  # gone meanwhile
+            digest = file_sha256(sample.path)
     status: Status = "unreadable" if isinstance(error, UnreadableMedia) else "unsupported"
     return Prepared(sample, kind, digest, status, (Reason(error.code, str(error)),))
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import IO, Protocol
@@ -17,10 +19,10 @@ from typing import IO, Protocol
 from pydantic import TypeAdapter
 
 from unmask.errors import OutputError, near_names
-from unmask.files import replacing
+from unmask.files import one_line, replacing, valid_text
 from unmask.reference_text import write_reference_text
 from unmask.report_html import write_html
-from unmask.types import Result
+from unmask.types import Reason, Result
 
 __all__ = [
     "FORMATS",
@@ -66,8 +68,14 @@ def _adapter() -> TypeAdapter[Result]:
 
 
 def to_json(result: Result) -> str:
-    """One result as one line of JSON."""
-    return _adapter().dump_json(result).decode()
+    """One result as one line of JSON; bytes of names that are no utf-8 are spelt out."""
+    valid = replace(
+        result,
+        source=valid_text(result.source),
+        reasons=tuple(Reason(each.code, valid_text(each.message)) for each in result.reasons),
+        detector=replace(result.detector, id=valid_text(result.detector.id)),
+    )
+    return _adapter().dump_json(valid).decode()
 
 
 def from_json(line: str) -> Result:
@@ -113,7 +121,7 @@ class CsvWriter:
         """Append one row."""
         self._rows.writerow(
             (
-                result.source,
+                valid_text(result.source),
                 result.status,
                 result.verdict,
                 "" if result.p_fake is None else f"{result.p_fake:.6f}",
@@ -123,7 +131,7 @@ class CsvWriter:
                 ";".join(reason.code for reason in result.reasons),
                 result.kind,
                 result.sha256 or "",
-                result.detector.id,
+                valid_text(result.detector.id),
                 result.detector.sha256,
                 result.operating_point.name,
                 result.elapsed_ms,
@@ -213,15 +221,20 @@ def open_writer(path: Path) -> Writer:
 
 
 def make_folder(folder: Path) -> None:
-    """The folder, made if it is not there.
+    """The folder, made if it is not there; a file has been written there and removed.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: it cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from error
+        raise OutputError(
+            f"{folder} cannot be made or written to: {error.strerror or error}. Give another "
+            "folder, or the rights to this one."
+        ) from error
 
 
 def summary(results: Iterable[Result]) -> dict[str, dict[str, int]]:
@@ -241,5 +254,5 @@ def table_row(result: Result) -> str:
     verdict = result.verdict if result.status == "ok" else "-"
     faces = str(len(result.faces)) if result.status in {"ok", "low_quality"} else ""
     reasons = ", ".join(dict.fromkeys(reason.code for reason in result.reasons))
-    row = f"{verdict:12}  {p_fake:>7}  {faces:>5}  {result.status:11}  {result.source}"
+    row = f"{verdict:12}  {p_fake:>7}  {faces:>5}  {result.status:11}  {one_line(result.source)}"
     return f"{row}  ({reasons})" if reasons else row

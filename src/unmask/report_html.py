@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image as PillowImage
 
 from unmask.errors import SourceError
-from unmask.files import replacing
+from unmask.files import one_line, replacing
 from unmask.images import read_frame
 from unmask.types import FaceScore, Image, Result
 
@@ -83,14 +83,18 @@ def _article(result: Result, *, with_picture: bool) -> str:
     else:
         head = f"<span class='verdict'>{escape(result.status.replace('_', ' '))}</span>"
     reasons = "".join(
-        f"<li><b>{escape(reason.code)}</b>: {escape(reason.message)}</li>"
+        f"<li><b>{escape(reason.code)}</b>: {_text(reason.message)}</li>"
         for reason in result.reasons
     )
-    name = escape(Path(result.source).name)
+    name = _text(Path(result.source).name)
     return (
-        f"<article>{picture}<div><h2 title='{escape(result.source)}'>{name}</h2>{head}"
+        f"<article>{picture}<div><h2 title='{_text(result.source)}'>{name}</h2>{head}"
         f"{f'<ul>{reasons}</ul>' if reasons else ''}</div></article>\n"
     )
+
+
+def _text(text: str) -> str:
+    return escape(one_line(text))
 
 
 def _figure(result: Result) -> str:
@@ -140,7 +144,7 @@ def _footer(results: Sequence[Result]) -> str:
     return (
         "<footer><p>A score is a likelihood, not proof: it holds for pictures like those the "
         "detector was measured on, and a new kind of forgery can pass as real.</p>"
-        f"<p>Detector {escape(first.detector.id)} (weights sha256 {first.detector.sha256[:16]}); "
+        f"<p>Detector {_text(first.detector.id)} (weights sha256 {first.detector.sha256[:16]}); "
         f"{escape(first.preprocessing)}; operating point {escape(point.name)}: fake from "
         f"{point.fake_at:.3f}, real below {point.real_below:.3f} ({escape(point.source)}). "
         f"{escape(versions)}</p></footer>"

@@ -7,6 +7,7 @@ use, 130 interrupted (what is done is saved).
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -51,6 +52,8 @@ for verb in (scan, train, align, models, fetch):
 
 def main() -> None:
     """Run the command line; an error of ours is a sentence on stderr and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is spelt out
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except UnmaskError as error:

@@ -6,6 +6,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -84,7 +85,9 @@ def scan(
     from unmask.models.detector import load
     from unmask.pipeline import Options, Pipeline
 
-    outputs = _check_outputs(output or [], resume=resume, overwrite=overwrite)
+    outputs = output or []
+    _check_outputs(outputs, resume=resume, overwrite=overwrite)
+    samples, total = _listed(inputs, recursive=recursive)
     loaded = load(
         detector,
         revision=revision,
@@ -108,11 +111,14 @@ def scan(
         ),
     )
     show = table if table is not None else not outputs and not json_lines
-    counts = _run(pipeline, inputs, outputs, recursive=recursive, table=show, json_lines=json_lines)
+    if overwrite:
+        _remove(outputs)
+    counts = _run(pipeline, samples, total, outputs, table=show, json_lines=json_lines)
     raise typer.Exit(_close(counts, outputs))
 
 
-def _check_outputs(outputs: list[Path], *, resume: bool, overwrite: bool) -> list[Path]:
+def _check_outputs(outputs: list[Path], *, resume: bool, overwrite: bool) -> None:
+    """Nothing, if the outputs may be written: before any work, and before anything is removed."""
     from unmask.ledger import ledger_path
     from unmask.report import FORMATS, check_format, make_folder
 
@@ -120,38 +126,63 @@ def _check_outputs(outputs: list[Path], *, resume: bool, overwrite: bool) -> lis
         raise ConfigError("--resume and --overwrite contradict each other; give one of them")
     if resume and not outputs:
         raise ConfigError("--resume needs the output of the scan to go on with: -o FILE")
+    if len(set(outputs)) < len(outputs):
+        raise ConfigError("an output is given twice; give each -o FILE once")
     for path in outputs:
         check_format(path)
         make_folder(path.parent)
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; give the name of a file in it")
         left = [each for each in (path, ledger_path(path)) if each.exists()]
-        if left and overwrite:
-            for each in left:
-                each.unlink()
-        elif left and not resume:
+        if left and not (resume or overwrite):
             raise OutputError(
                 f"{left[0]} exists. Go on with it by --resume, replace it by --overwrite, or give "
                 f"another output (formats: {', '.join(FORMATS)})."
             )
-    return outputs
+    if resume and outputs[0].exists() and not ledger_path(outputs[0]).exists():
+        raise OutputError(
+            f"{outputs[0]} has no ledger beside it ({ledger_path(outputs[0]).name}), so no scan "
+            "can go on with it. Give the first output of that scan first, or --overwrite."
+        )
+
+
+def _remove(outputs: list[Path]) -> None:
+    from unmask.ledger import ledger_files
+
+    for path in outputs:
+        for each in (path, *ledger_files(path)):
+            each.unlink(missing_ok=True)
+
+
+def _listed(inputs: list[str], *, recursive: bool) -> tuple[Iterator[Sample], int | None]:
+    """The samples, and how many where somebody watches; a misspelt input is an error by now."""
+    from unmask.sources import read_sources
+
+    if "-" in inputs:
+        if sys.stdin is None:
+            raise ConfigError("- reads names from standard input, which is closed")
+        if isinstance(sys.stdin, TextIOWrapper):  # names need not be utf-8
+            sys.stdin.reconfigure(errors="surrogateescape")
+    counted = "-" not in inputs and sys.stderr.isatty()
+    total = sum(1 for _ in read_sources(inputs, recursive=recursive)) if counted else None
+    return read_sources(inputs, recursive=recursive), total
 
 
 def _run(
     pipeline: Pipeline,
-    inputs: list[str],
+    samples: Iterable[Sample],
+    total: int | None,
     outputs: list[Path],
     *,
-    recursive: bool,
     table: bool,
     json_lines: bool,
 ) -> Counter[str]:
     from unmask.ledger import Ledger, ledger_path
     from unmask.report import TABLE_HEADER, open_writer, table_row, to_json
-    from unmask.sources import read_sources
 
     counts: Counter[str] = Counter()
-    stdin = None if sys.stdin.closed else sys.stdin
-    listed = "-" not in inputs and sys.stderr.isatty()
-    total = sum(1 for _ in read_sources(inputs, recursive=recursive)) if listed else None
+    if json_lines and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as JSON is, whatever the terminal's is
     with ExitStack() as stack:
         ledger = None
         if outputs:
@@ -162,7 +193,6 @@ def _run(
         if table:
             typer.echo(TABLE_HEADER)
         try:
-            samples = read_sources(inputs, recursive=recursive, stdin=stdin)
             for result in _remembered(pipeline, samples, ledger):
                 counts.update([result.status, *([result.verdict] if result.status == "ok" else [])])
                 for writer in writers:

@@ -72,8 +72,8 @@ def _table(probe: Probe) -> str:
         columns.append(("whole picture instead of the face", probe.whole.validation))
     header = "| data set | real | fake | unit | " + " | ".join(f"AUC, {c}" for c, _ in columns)
     lines = [header + " |", "|---|---|---|---|" + "---|" * len(columns)]
-    for index, row in enumerate(probe.chosen.validation.rows):
-        cells = " | ".join(f"{found.rows[index].auc:.3f}" for _, found in columns)
+    for row in probe.chosen.validation.rows:
+        cells = " | ".join(_auc(found, row.dataset) for _, found in columns)
         unit = "video" if row.by_video else "picture"
         lines.append(f"| {row.dataset} | {row.n_real} | {row.n_fake} | {unit} | {cells} |")
     lines.append(_last("mean AUC", [found.macro_auc for _, found in columns]))
@@ -81,6 +81,11 @@ def _table(probe: Probe) -> str:
         _last("share of fakes found at 5 % false alarms", [_recall(found) for _, found in columns])
     )
     return "\n".join(lines)
+
+
+def _auc(found: Validation, dataset: str) -> str:
+    """A dash where this input left no crop of one of the classes."""
+    return next((f"{row.auc:.3f}" for row in found.rows if row.dataset == dataset), "-")
 
 
 def _last(name: str, values: list[float]) -> str:

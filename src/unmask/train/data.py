@@ -65,7 +65,7 @@ def _split(samples: Iterable[Sample], seed: int) -> list[Sample]:
         order = sorted(groups, key=lambda group: _hash(seed, group))
         wanted = max(1, round(_VALIDATION_SHARE * len(order)))
         already = len(chosen & groups)
-        chosen.update([group for group in order if group not in chosen][: wanted - already])
+        chosen.update([group for group in order if group not in chosen][: max(0, wanted - already)])
     return [
         replace(sample, split="val" if _group(sample) in chosen else "train") for sample in samples
     ]

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from unmask.errors import IncompatibleWeights, UnmaskError
+from unmask.errors import ConfigError, IncompatibleWeights, UnmaskError
 from unmask.flow import batches, prepare_all
 from unmask.images import file_sha256
 from unmask.models.backbone import extract
@@ -30,6 +30,9 @@ from unmask.train.augment import augmenter
 from unmask.types import Reason, Sample
 
 __all__ = ["Features", "Rows", "Tower", "features_of"]
+
+
+_CHANGED = Reason("changed", "the file changed between hashing and reading it")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +45,17 @@ class Tower:
     dtype: torch.dtype
     batch_size: int = 32
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their range.
+
+        Raises:
+            ConfigError: names the option, its value and its range.
+        """
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size is {self.batch_size}; it must be at least 1")
+        if self.workers is not None and not 0 <= self.workers <= 256:
+            raise ConfigError(f"workers is {self.workers}; it must be 0 to 256")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +166,8 @@ def features_of(
             kept.append(sample)
             keys.append(key)
         else:
-            left_out.append((sample, failed[key or str(sample.path)]))
+            tried = todo[key or str(sample.path)].path
+            left_out.append((sample, failed.get(tried, _CHANGED)))
     columns = {name: rows.take(keys) for name, rows in stores.items()}
     return Features(tuple(kept), columns, tuple(left_out))
 
@@ -163,23 +178,21 @@ def _fill(
     tower: Tower,
     stage: Stage,
     advance: Callable[[], None],
-) -> dict[str, Reason]:
-    """Compute and store the missing rows; the reasons of those that cannot be, by hash or path."""
-    failed: dict[str, Reason] = {}
+) -> dict[Path, Reason]:
+    """Compute and store the missing rows; the reasons of those that cannot be, by path."""
+    failed: dict[Path, Reason] = {}
     ready = prepare_all(samples, stage, workers=tower.workers, waiting=2 * tower.batch_size)
     with closing(ready):
         for batch in batches(ready, tower.batch_size):
             good = [prepared for prepared in batch if prepared.pixels]
-            failed.update(_reason(prepared) for prepared in batch if not prepared.pixels)
+            for prepared in batch:
+                if not prepared.pixels:
+                    failed[prepared.sample.path] = prepared.reasons[-1]
             if good:
                 _store(good, stores, tower, stage)
             for _ in batch:
                 advance()
     return failed
-
-
-def _reason(prepared: Prepared) -> tuple[str, Reason]:
-    return prepared.sha256 or str(prepared.sample.path), prepared.reasons[-1]
 
 
 def _store(

@@ -68,6 +68,17 @@ class ProbeOptions:
     license: str = "other"
     cache: Path = field(default_factory=Path)
 
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their range.
+
+        Raises:
+            ConfigError: names the option, its value and its range.
+        """
+        if self.views < 0:
+            raise ConfigError(f"views is {self.views}; it must be at least 0")
+        if not self.scales or not min(self.scales) > 0:
+            raise ConfigError(f"scales are {self.scales}; each must be above 0 (1.3 is usual)")
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -299,7 +310,7 @@ def _calibrated(
     val = part.val.samples
     logits = head(part.val.matrix(chosen.features))
     temperature = fit_temperature(logits, val)
-    p_fake = 1 / (1 + np.exp(-logits / temperature))
+    p_fake = 0.5 * (1 + np.tanh(logits / temperature / 2))  # as Detector.p_fake, never overflows
     points = operating_points(p_fake, val, source=f"validation part of {data_name}")
     everything = (*part.train.samples, *part.val.samples)
     counts = _counts(everything)
