@@ -41,7 +41,8 @@ def make_clip(folder: Path, *, width: int = 32, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         model = CLIPModel(config)
         for parameter in model.parameters():  # transformers starts them so small that all is alike
-            torch.nn.init.normal_(parameter, std=0.2)
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=2 * parameter[0].numel() ** -0.5)
     model.save_pretrained(folder)
     processor = {
         "image_processor_type": "CLIPImageProcessor",

@@ -214,7 +214,7 @@ def _close(results: Sequence[Result], *, interrupted: bool) -> int:
     whole = sum(any(reason.code == "whole_picture" for reason in r.reasons) for r in results)
     missed = sum(result.logit is None for result in results)
     if whole:
-        _say(f"{whole} pictures without a face were scored whole; the file names them")
+        _say(f"pictures without a face that were scored whole: {whole}; the file names them")
     if missed:
         _say(f"{missed} of {len(results)} inputs were not scored; the file says why")
     if interrupted:

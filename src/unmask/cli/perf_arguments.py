@@ -81,7 +81,7 @@ def _add_new(parser: argparse.ArgumentParser, what: Tool) -> None:
     add("--batch-size", "--batch_size", type=_whole_number(1), help=batch)
     add("--head", choices=["linear"], default="linear", help="untrained head of a bare CLIP")
     recursive = argparse.BooleanOptionalAction
-    add("--recursive", action=recursive, default=True, help="enter sub-directories")
+    add("--recursive", action=recursive, default=True, help="enter sub-directories (default: yes)")
     add("--no_recursive", dest="recursive", action="store_false", help=argparse.SUPPRESS)
     add("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--dtype", choices=dtypes, default="auto", help="number format of the tower")
