@@ -92,14 +92,14 @@ def fetch_landmarks(
         file: What is fetched; for tests.
 
     Raises:
-        LandmarkFileError: No source had the right file, or it cannot be written. Names every
-            source with what went wrong there.
+        LandmarkFileError: No source had the right file (names every one with what went wrong),
+            another file is in its place, or the place cannot be written to.
     """
     target = landmarks_path() if destination is None else destination
     report = progress or (lambda _done, _total: None)
     try:
-        if target.is_file() and _sha256(target) == file.sha256:
-            return target
+        if target.exists():
+            return _there(target, file)
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LandmarkFileError(
@@ -118,6 +118,16 @@ def fetch_landmarks(
         else:
             return target
     raise LandmarkFileError(_advice(target, file, reasons))
+
+
+def _there(target: Path, file: RemoteFile) -> Path:
+    found = _sha256(target)
+    if found != file.sha256:  # it may be somebody's own: never replaced
+        raise LandmarkFileError(
+            f"{target} exists and is another file: sha256 {found}, expected {file.sha256}. "
+            "Remove it or choose another place with --to, then fetch again."
+        )
+    return target
 
 
 def _advice(target: Path, file: RemoteFile, reasons: list[str]) -> str:
