@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import skimage.data
 from PIL import Image as PillowImage
 
 from tiny_detectors import save_detector, write_picture, write_pictures
+from unmask.cli import main
 from unmask.models.detector import Detector, load
 from unmask.types import Image
 
@@ -74,3 +76,33 @@ def pictures(tmp_path: Path) -> Callable[..., Path]:
         return write_pictures(tmp_path / folder, names)
 
     return make
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs ``unmask`` with these arguments in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["unmask", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        code = left.value.code
+        return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def crops(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of crops in each forward pass from here on."""
+    counted: list[int] = []
+    logits = Detector.logits
+
+    def counting(self: Detector, images: Image) -> np.ndarray:
+        counted.append(len(images))
+        return logits(self, images)
+
+    monkeypatch.setattr(Detector, "logits", counting)
+    return counted

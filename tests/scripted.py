@@ -16,9 +16,9 @@ from transformers import CLIPConfig, CLIPModel
 
 from unmask.cli.perf import main
 from unmask.models.checkpoint import save
-from unmask.models.configuration import FaceSpec
 from unmask.models.detector import untrained_detector
 from unmask.models.modeling import assemble
+from unmask.types import FaceSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = "inference_results_huggingface.txt"

@@ -8,7 +8,6 @@ import pytest
 from tiny_detectors import sample, write_pictures
 from unmask.errors import OutputError
 from unmask.ledger import Ledger, ledger_files, ledger_path
-from unmask.models.detector import Detector
 from unmask.pipeline import Options, Pipeline
 from unmask.sources import read_sources
 from unmask.types import Result
@@ -124,15 +123,7 @@ def test_the_ledger_stands_beside_the_output():
     ]  # fmt: skip
 
 
-def test_the_pipeline_never_scores_the_same_bytes_twice(image_detector, tmp_path, monkeypatch):
-    crops: list[int] = []
-    logits = Detector.logits
-
-    def counting(self: Detector, images):
-        crops.append(len(images))
-        return logits(self, images)
-
-    monkeypatch.setattr(Detector, "logits", counting)
+def test_the_pipeline_never_scores_the_same_bytes_twice(image_detector, tmp_path, crops):
     folder = write_pictures(tmp_path / "in", ["a.png", "b.png", "c.png"])
     for name in ("a2.png", "b2.png", "z.png"):
         (folder / name).write_bytes((folder / f"{name[0]}.png".replace("z", "a")).read_bytes())

@@ -4,19 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tiny_detectors import noise_image, sample, write_picture, write_pictures
 from unmask.errors import ConfigError, LandmarkFileError
 from unmask.flow import batches, ordered
 from unmask.images import Limits
-from unmask.models.configuration import FaceSpec
 from unmask.models.detector import Detector, load
 from unmask.pipeline import Options, Pipeline
 from unmask.prepare import Prepared
 from unmask.sources import read_sources
-from unmask.types import Image, Result, Sample
+from unmask.types import FaceSpec, Image, Result, Sample
 
 
 def one(detector: Detector, path: Path, **options) -> Result:
@@ -26,20 +24,6 @@ def one(detector: Detector, path: Path, **options) -> Result:
 
 def codes(result: Result) -> list[str]:
     return [reason.code for reason in result.reasons]
-
-
-@pytest.fixture
-def crops(monkeypatch) -> list[int]:
-    """The number of crops in each forward pass."""
-    counted: list[int] = []
-    logits = Detector.logits
-
-    def counting(self: Detector, images: Image) -> np.ndarray:
-        counted.append(len(images))
-        return logits(self, images)
-
-    monkeypatch.setattr(Detector, "logits", counting)
-    return counted
 
 
 # Faces

@@ -6,10 +6,9 @@ import pytest
 from tiny_detectors import noise_image, sample, write_picture
 from unmask.errors import FaceError
 from unmask.images import Limits, sha256
-from unmask.models.configuration import FaceSpec
 from unmask.prepare import Prepared, Stage, prepare
 from unmask.preprocess import Preprocess
-from unmask.types import Face, Image, Result, Sample
+from unmask.types import Face, FaceSpec, Image, Result, Sample
 
 
 def stage(mode: str = "all", **options) -> Stage:

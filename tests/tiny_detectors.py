@@ -13,11 +13,11 @@ from transformers import CLIPVisionModel
 
 from tiny_towers import CLIP_VISION
 from unmask.models.checkpoint import save
-from unmask.models.configuration import DetectorSpec, FaceSpec, HeadSpec, backbone_config_of
+from unmask.models.configuration import DetectorSpec, HeadSpec, backbone_config_of
 from unmask.models.heads import Head, new_head
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.preprocess import Preprocess
-from unmask.types import Image, OperatingPoint, Sample
+from unmask.types import FaceSpec, Image, OperatingPoint, Sample
 
 SIDE = 32
 POINTS = (

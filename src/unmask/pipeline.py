@@ -20,11 +20,11 @@ from unmask.aggregate import judge, picture_reasons, picture_verdict, strongest
 from unmask.errors import ConfigError, near_names
 from unmask.flow import batches, prepare_all
 from unmask.images import Limits
-from unmask.models.configuration import FaceSpec
 from unmask.models.detector import Detector
 from unmask.prepare import Memory, Prepared, Stage
 from unmask.types import (
     FaceScore,
+    FaceSpec,
     FrameCount,
     Image,
     OperatingPoint,

@@ -16,9 +16,20 @@ from unmask.errors import FaceError, UnreadableMedia, UnsupportedMedia
 from unmask.faces import FaceFinder, make_finder
 from unmask.faces.align import crop_face
 from unmask.images import Limits, decode, file_sha256, read_bytes, sha256, sniff_kind
-from unmask.models.configuration import FaceSpec
 from unmask.preprocess import Preprocess
-from unmask.types import Crop, Face, FaceScore, Frame, Image, Kind, Reason, Result, Sample, Status
+from unmask.types import (
+    Crop,
+    Face,
+    FaceScore,
+    FaceSpec,
+    Frame,
+    Image,
+    Kind,
+    Reason,
+    Result,
+    Sample,
+    Status,
+)
 
 __all__ = ["Memory", "Prepared", "Stage", "prepare"]
 

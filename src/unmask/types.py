@@ -32,6 +32,7 @@ __all__ = [
     "DetectorRef",
     "Face",
     "FaceScore",
+    "FaceSpec",
     "Frame",
     "FrameCount",
     "Image",
@@ -103,6 +104,23 @@ class Face:
     picture come before those on its right."""
     confidence: float
     """What the finder reports; its scale is the finder's own (YuNet 0..1, dlib unbounded)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSpec:
+    """How the faces were cut that the detector learnt from, and must be cut for it.
+
+    Args:
+        finder: ``yunet`` or ``dlib81``.
+        scale: Margin around the 112-pixel template; 1.3 is that of the reference.
+        size: Side of the square crop, in pixels.
+        antialias: Whether a face larger than the crop is smoothed before it is sampled.
+    """
+
+    finder: str = "yunet"
+    scale: float = 1.3
+    size: int = 224
+    antialias: bool = False
 
 
 @dataclass(frozen=True, slots=True)

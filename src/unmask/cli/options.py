@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from unmask.models.configuration import FaceSpec
     from unmask.models.detector import Detector as LoadedDetector
+    from unmask.types import FaceSpec
 
 __all__ = [
     "BatchSize",
@@ -47,7 +47,7 @@ Offline = Annotated[bool, typer.Option("--offline", help="Use cached Hub files o
 
 def face_spec(detector: LoadedDetector, finder: str | None) -> FaceSpec | None:
     """The detector's crop by another finder; None where none is asked for."""
-    from unmask.models.configuration import FaceSpec
+    from unmask.types import FaceSpec
 
     if finder is None:
         return None

@@ -163,8 +163,8 @@ def _landmark_file(path: Path | None, roots: Sequence[Path]) -> Path | None:
 
 def _options(detector: Detector, landmarks: Path | None, batch_size: int) -> Options:
     """Cropped by the landmark file where one is given, else as the detector asks for."""
-    from unmask.models.configuration import FaceSpec
     from unmask.pipeline import Options
+    from unmask.types import FaceSpec
 
     if landmarks is None:
         return Options(no_face="whole_picture", min_face_px=0, batch_size=batch_size)

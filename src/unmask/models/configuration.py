@@ -17,14 +17,13 @@ from transformers import PreTrainedConfig
 
 from unmask.errors import ConfigError
 from unmask.preprocess import Preprocess
-from unmask.types import OperatingPoint
+from unmask.types import FaceSpec, OperatingPoint
 
 __all__ = [
     "FORMAT_VERSION",
     "BackboneSource",
     "DetectorSpec",
     "Domain",
-    "FaceSpec",
     "HeadSpec",
     "UnmaskConfig",
     "backbone_config_of",
@@ -39,23 +38,6 @@ _NOT_OF_THE_TOWER = frozenset(
     {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version"}
 )
 ID2LABEL = {0: "real", 1: "fake"}
-
-
-@dataclass(frozen=True, slots=True)
-class FaceSpec:
-    """How the faces were cut that the detector learnt from, and must be cut for it.
-
-    Args:
-        finder: ``yunet`` or ``dlib81``.
-        scale: Margin around the 112-pixel template; 1.3 is that of the reference.
-        size: Side of the square crop, in pixels.
-        antialias: Whether a face larger than the crop is smoothed before it is sampled.
-    """
-
-    finder: str = "yunet"
-    scale: float = 1.3
-    size: int = 224
-    antialias: bool = False
 
 
 @dataclass(frozen=True, slots=True)

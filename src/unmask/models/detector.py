@@ -25,7 +25,6 @@ from unmask.models.configuration import (
     BackboneSource,
     DetectorSpec,
     Domain,
-    FaceSpec,
     HeadSpec,
     UnmaskConfig,
     backbone_config_of,
@@ -35,7 +34,7 @@ from unmask.models.locate import Located, locate, read_preprocess
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.models.weights import read_config, weights_sha256
 from unmask.preprocess import Preprocess
-from unmask.types import DetectorRef, OperatingPoint
+from unmask.types import DetectorRef, FaceSpec, OperatingPoint
 
 __all__ = [
     "Detector",

@@ -20,7 +20,6 @@ from unmask.models.backbone import tower_config_for, truncate
 from unmask.models.configuration import (
     BackboneSource,
     DetectorSpec,
-    FaceSpec,
     HeadSpec,
     backbone_config_of,
 )
@@ -37,7 +36,7 @@ from unmask.train.probe import (
     operating_points,
     validate,
 )
-from unmask.types import OperatingPoint, Sample
+from unmask.types import FaceSpec, OperatingPoint, Sample
 from unmask.versions import versions
 
 __all__ = ["Candidate", "Probe", "ProbeOptions", "Progress", "default_features", "train_probe"]
