@@ -11,6 +11,7 @@ import pytest
 import skimage.data
 from PIL import Image as PillowImage
 
+from running import Cli, Outcome
 from tiny_detectors import save_detector, write_picture, write_pictures
 from unmask.cli import main
 from unmask.models.detector import Detector, load
