@@ -100,12 +100,59 @@ def test_without_the_second_look_a_face_that_fills_a_large_picture_is_missed(mon
     assert finder().find(resized(astronaut()[85:160, 190:265], 2000 / 75)) == []
 
 
-def test_a_small_face_beside_a_large_one_is_kept_at_the_second_look():
-    canvas = np.zeros((640, 640, 3), np.uint8)
-    canvas[:480, :480] = resized(astronaut()[60:180, 165:285], 4)
-    canvas[480:, 480:] = resized(astronaut()[20:240, 115:335], 160 / 220)
-    faces = finder().find(canvas)
-    assert [centre(face) > (480, 480) for face in faces] == [False, True]
+def large_and_small() -> np.ndarray:
+    canvas = np.zeros((560, 640, 3), np.uint8)
+    canvas[:, :560] = resized(astronaut()[85:160, 190:265], 560 / 75)
+    canvas[480:, 560:] = resized(astronaut()[20:240, 115:335], 80 / 220)
+    return canvas
+
+
+def test_a_small_face_beside_a_large_one_is_found():
+    faces = finder().find(large_and_small())
+    assert [centre(face) > (560, 480) for face in faces] == [False, True]
+
+
+def test_without_the_second_look_only_the_small_face_is_found(monkeypatch):
+    monkeypatch.setattr("unmask.faces.yunet._SECOND_SIDE", 1)
+    assert [centre(face) > (560, 480) for face in finder().find(large_and_small())] == [True]
+
+
+def test_without_the_first_look_only_the_large_face_is_found(monkeypatch):
+    monkeypatch.setattr("unmask.faces.yunet._FIRST_SIDE", 300)
+    faces = finder().find(large_and_small())
+    assert [centre(face) > (560, 480) for face in faces] == [False]
+
+
+def looks(image: np.ndarray, monkeypatch) -> list[int]:
+    """The longer sides at which the picture was looked at."""
+    sides: list[int] = []
+    look = YuNet._look
+
+    def noted(self: YuNet, image: np.ndarray, side: int) -> np.ndarray:
+        sides.append(side)
+        return look(self, image, side)
+
+    monkeypatch.setattr(YuNet, "_look", noted)
+    finder().find(image)
+    return sides
+
+
+@pytest.mark.parametrize(("side", "expected"), [(1000, [640, 192]), (256, [256, 128]), (1, [1, 1])])
+def test_where_nothing_is_found_the_picture_is_looked_at_twice(side, expected, monkeypatch):
+    assert looks(np.zeros((side, side, 3), np.uint8), monkeypatch) == expected
+
+
+def test_where_a_face_is_found_a_small_picture_is_looked_at_once(monkeypatch):
+    assert looks(resized(astronaut(), 0.5), monkeypatch) == [256]
+
+
+def test_a_face_within_range_of_the_first_look_is_the_first_look_s(monkeypatch):
+    noise = np.random.default_rng(0).normal(0, 30, astronaut().shape)
+    noisy = np.clip(astronaut() + noise, 0, 255).astype(np.uint8)
+    unsure = YuNet(0.5)
+    (first,), (second,) = unsure._look(noisy, 512), unsure._look(noisy, 192)
+    assert first[14] < second[14]  # noise averages out
+    assert [face.confidence for face in unsure.find(noisy)] == [first[14]]
 
 
 def test_the_largest_face_comes_first():
@@ -155,9 +202,11 @@ def test_a_confidence_outside_of_0_to_1_is_refused(confidence):
 
 
 def test_making_one_writes_nothing_and_leaves_opencv_as_it_was(capfd):
-    before = (cv2.utils.logging.getLogLevel(), cv2.getNumThreads())
+    logging, threads = cv2.utils.logging, cv2.getNumThreads()
+    usual = logging.setLogLevel(logging.LOG_LEVEL_WARNING)
     YuNet()
-    assert (cv2.utils.logging.getLogLevel(), cv2.getNumThreads()) == before
+    assert logging.setLogLevel(usual) == logging.LOG_LEVEL_WARNING
+    assert cv2.getNumThreads() == threads
     assert capfd.readouterr().err == ""
 
 

@@ -180,7 +180,7 @@ def _download(url: str, part: Path, file: RemoteFile, report: Progress) -> None:
             part.unlink(missing_ok=True)
         raise
     with answer:
-        goes_on = answer.status == 206 and _range_start(answer) == there
+        goes_on = _range_start(answer) == there
         with part.open("ab" if goes_on else "wb") as write:
             done = _pour(answer, write, file, report)
     if done < file.size:
@@ -188,7 +188,7 @@ def _download(url: str, part: Path, file: RemoteFile, report: Progress) -> None:
 
 
 def _range_start(answer: HTTPResponse) -> int | None:
-    """First byte of a partial answer (``Content-Range: bytes 10-19/20``)."""
+    """First byte of a partial answer (``Content-Range: bytes 10-19/20``); None of a whole one."""
     unit, _, span = answer.headers.get("Content-Range", "").partition(" ")
     first = span.partition("-")[0]
     return int(first) if unit == "bytes" and first.isdecimal() else None

@@ -29,9 +29,9 @@ _FIRST_SIDE = 640
 _SECOND_SIDE = 192
 """Longer side at the second look, at which a face that fills the picture is in range."""
 
-_LARGE_FACE = 240
-"""Faces with a longer side above this many pixels call for the second look: confidence and
-landmarks degrade from about here on."""
+_LARGE_FACE = 256
+"""Faces with a longer side above this many pixels are the second look's: from about here on the
+network misses faces, or is unsure of them."""
 
 _NMS_IOU = 0.3
 """Boxes that share more than this part of their union are one face; OpenCV's default."""
@@ -45,9 +45,10 @@ _log_level = threading.Lock()
 class YuNet:
     """YuNet at one or two scales.
 
-    The picture is looked at with its longer side shrunk to 640 pixels (never enlarged). If
-    nothing is found, or a face fills much of the picture, it is looked at once more at half that
-    size or 192 pixels, whichever is less, and of two boxes on one face the more confident stays.
+    The picture is looked at with its longer side shrunk to 640 pixels (never enlarged). If a face
+    could be larger there than 256 pixels, or nothing is found, it is looked at once more at 192
+    pixels, or half the size of the first look if that is less. Of two boxes on one face the more
+    confident stays.
 
     Boxes may reach beyond the picture: they are the network's estimate of the whole face.
 
@@ -84,10 +85,11 @@ class YuNet:
         longer = max(image.shape[:2])
         first = min(_FIRST_SIDE, longer)
         rows = self._look(image, first)  # (N, 15)
-        large = _LARGE_FACE * longer / first
-        if not len(rows) or rows[:, 2:4].max() > large:
-            second = max(1, min(_SECOND_SIDE, first // 2))
-            rows = _distinct(np.concatenate([rows, self._look(image, second)]))
+        if first > _LARGE_FACE or not len(rows):
+            again = self._look(image, max(1, min(_SECOND_SIDE, first // 2)))
+            if len(rows):  # faces within its range are the first look's
+                again = again[again[:, 2:4].max(1) > _LARGE_FACE * longer / first]
+            rows = _distinct(np.concatenate([rows, again]))
         return by_area([_face(row) for row in rows])
 
     def _look(self, image: Image, side: int) -> npt.NDArray[np.float64]:
