@@ -148,9 +148,14 @@ def product(
         workers=given.workers,
     )
     pipeline = Pipeline(detector, options)
+    usual = torch.get_num_threads()
 
     def flow() -> list[float]:
-        results = pipeline([Sample(source=str(path), path=path) for path in paths])
+        torch.set_num_threads(given.torch_threads or usual)
+        try:
+            results = list(pipeline([Sample(source=str(path), path=path) for path in paths]))
+        finally:
+            torch.set_num_threads(usual)
         return [-1.0 if result.p_fake is None else result.p_fake for result in results]
 
     return flow
@@ -210,6 +215,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", choices=tuple(SIZES), default="b16")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--workers", type=int, help="of unmask (one per core)")
+    parser.add_argument("--torch-threads", type=int, help="of unmask (torch's choice)")
     parser.add_argument(
         "--without-second-look",
         action="store_true",
