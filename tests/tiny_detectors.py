@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ def tiny_tower(seed: int = 0) -> CLIPVisionModel:
     """A CLIP vision tower of 32 pixels with random weights, large enough to tell pictures apart."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        tower = CLIPVisionModel(CLIP_VISION)
+        tower = CLIPVisionModel(copy.deepcopy(CLIP_VISION))
         for parameter in tower.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
     return tower.eval()

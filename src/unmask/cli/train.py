@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -71,8 +72,10 @@ def train(
 
     check_free(output, overwrite=overwrite)
     samples = read_labelled(data, seed=seed)
+    lists = tuple(tuple(each.split(",")) for each in feature or ())
     tower, preprocess, source = load_tower(
         backbone,
+        features=list(chain.from_iterable(lists)),
         revision=revision,
         offline=offline,
         device=device,
@@ -88,7 +91,7 @@ def train(
         ProbeOptions(
             faces=faces == "largest",
             scales=tuple(scale or (1.0, 1.3)),
-            features=tuple(tuple(each.split(",")) for each in feature or ()),
+            features=lists,
             views=views,
             compare_whole=compare_whole,
             seed=seed,

@@ -6,6 +6,7 @@ trained on. The YuNet finder is the default.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import dlib
@@ -85,6 +86,17 @@ def _load(path: Path) -> dlib.shape_predictor:
             f"no landmark file at {path}. Expected dlib's shape_predictor_81_face_landmarks.dat; "
             "run 'unmask fetch landmarks', or give your copy with --landmark-model."
         )
+    state = path.stat()
+    return _read(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, _size: int, _mtime_ns: int) -> dlib.shape_predictor:
+    """The predictor, read once per process while the file stays as it is.
+
+    Reading takes most of a second. dlib documents that one predictor may be asked from several
+    threads at once, so all finders share it.
+    """
     try:
         predictor = dlib.shape_predictor(str(path))
     except RuntimeError as error:

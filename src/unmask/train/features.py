@@ -101,7 +101,8 @@ class Rows:
         Raises:
             IncompatibleWeights: a value is beyond float16's range, or not a number.
         """
-        stored = rows.astype(np.float16)
+        with np.errstate(over="ignore"):  # looked at on the next line
+            stored = rows.astype(np.float16)
         if not np.isfinite(stored).all():
             raise IncompatibleWeights(
                 f"the tower gives features up to {np.abs(rows).max():g}, beyond what the cache "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -22,6 +23,7 @@ __all__ = ["feature_cache", "load_tower"]
 def load_tower(
     reference: str,
     *,
+    features: Sequence[str] = (),
     revision: str | None,
     offline: bool,
     device: str,
@@ -32,7 +34,8 @@ def load_tower(
     """The frozen tower, how crops become its input, and where it comes from.
 
     Crops are square already, so they are scaled to the tower's own input size as a whole,
-    bilinearly, with the mean and deviation that the tower was published with.
+    bilinearly, with the mean and deviation that the tower was published with. Of the tower, what
+    gives ``features`` is loaded; where none are named, all of its blocks.
 
     Raises:
         WeightsError: the model cannot be found or used.
@@ -44,7 +47,10 @@ def load_tower(
         backbone, own = model.backbone, model.spec.preprocess
         source = model.spec.backbone_source or BackboneSource(located.id)
     else:
-        backbone, own = load_backbone(located.folder, ["mean"]), read_preprocess(located.folder)
+        backbone, own = (
+            load_backbone(located.folder, features or ["mean"]),
+            read_preprocess(located.folder),
+        )
         name = located.hub_id or Path(located.id).resolve().name
         sha256 = weights_sha256(located.folder)
         source = BackboneSource(name, located.revision, sha256)
