@@ -15,6 +15,7 @@ import typer
 from unmask.cli import options
 from unmask.cli.progress import progress
 from unmask.errors import ConfigError, OutputError
+from unmask.files import one_line
 
 if TYPE_CHECKING:
     from unmask.ledger import Ledger
@@ -235,7 +236,7 @@ def _close(counts: Counter[str], outputs: list[Path]) -> int:
         line += "; not scored: " + ", ".join(f"{n} {status}" for status, n in failed.items())
     sys.stderr.write(line + "\n")
     for path in outputs:
-        sys.stderr.write(f"wrote {path}\n")
+        sys.stderr.write(f"wrote {one_line(str(path))}\n")
     if counts["interrupted"]:
         again = "; the same command with --resume goes on" if outputs else ""
         sys.stderr.write(f"interrupted{again}\n")

@@ -12,6 +12,7 @@ import typer
 
 from unmask.cli import options
 from unmask.cli.progress import progress
+from unmask.files import one_line, valid_text
 
 if TYPE_CHECKING:
     from unmask.train.recipe import Probe
@@ -98,11 +99,11 @@ def train(
             license=license_id,
             cache=cache or feature_cache(),
         ),
-        data_name=", ".join(Path(each).name for each in data),
+        data_name=valid_text(", ".join(Path(each).name for each in data)),
         progress=progress,
     )
-    command = shlex.join(["unmask", *sys.argv[1:]])
-    card = probe_card(probe, name=name or output.name, terms=terms, command=command)
+    command = valid_text(shlex.join(["unmask", *sys.argv[1:]]))
+    card = probe_card(probe, name=name or valid_text(output.name), terms=terms, command=command)
     _write(probe, output, card, overwrite=overwrite)
 
 
@@ -129,5 +130,5 @@ def _write(probe: Probe, output: Path, card: str, *, overwrite: bool) -> None:
         )
     typer.echo(f"{'mean':32} AUC {probe.chosen.validation.macro_auc:.3f}")
     for source, code in probe.left_out:
-        sys.stderr.write(f"left out: {source} ({code})\n")
-    sys.stderr.write(f"wrote {output}\n")
+        sys.stderr.write(f"left out: {one_line(source)} ({code})\n")
+    sys.stderr.write(f"wrote {one_line(str(output))}\n")

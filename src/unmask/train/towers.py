@@ -47,10 +47,8 @@ def load_tower(
         backbone, own = model.backbone, model.spec.preprocess
         source = model.spec.backbone_source or BackboneSource(located.id)
     else:
-        backbone, own = (
-            load_backbone(located.folder, features or ["mean"]),
-            read_preprocess(located.folder),
-        )
+        backbone = load_backbone(located.folder, features or ["mean"])
+        own = read_preprocess(located.folder)
         name = located.hub_id or Path(located.id).resolve().name
         sha256 = weights_sha256(located.folder)
         source = BackboneSource(name, located.revision, sha256)
