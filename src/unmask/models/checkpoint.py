@@ -90,6 +90,8 @@ def _write(
     with quiet():
         model.save_pretrained(folder, state_dict=state, max_shard_size="100GB")
     path = folder / "config.json"
+    for weights in weights_files(folder):  # written for the owner alone; as readable as the rest
+        weights.chmod(path.stat().st_mode)
     values = json.loads(path.read_text(encoding="utf-8"))
     # Whatever the file holds, loading computes in float32 and gives the same numbers everywhere.
     values["dtype"] = "float32"

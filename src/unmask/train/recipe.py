@@ -55,7 +55,7 @@ class ProbeOptions:
     """Crop scales to choose from."""
     features: tuple[tuple[str, ...], ...] = ()
     """Feature lists to choose from; empty takes :func:`default_features`."""
-    strengths: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03)
+    strengths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
     """Values of scikit-learn's ``C`` to choose from."""
     views: int = 2
     """Augmented copies of each training picture."""
