@@ -14,7 +14,7 @@ from torch import Tensor
 from unmask.errors import ConfigError, IncompatibleWeights, OutputError
 from unmask.models.configuration import UnmaskConfig
 from unmask.models.modeling import UnmaskForImageClassification
-from unmask.models.weights import check_finite, load_strictly, quiet, read_config
+from unmask.models.weights import check_finite, load_strictly, quiet, read_config, weights_files
 
 __all__ = ["WeightsDtype", "load_model", "save"]
 
