@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -196,8 +197,9 @@ def _run(
         try:
             for result in _remembered(pipeline, samples, ledger):
                 counts.update([result.status, *([result.verdict] if result.status == "ok" else [])])
-                for writer in writers:
-                    writer.write(result)
+                with _saving():
+                    for writer in writers:
+                        writer.write(result)
                 if json_lines:
                     typer.echo(to_json(result))
                 if table:
@@ -222,8 +224,21 @@ def _remembered(
     for result in pipeline(taken(), memory=ledger):
         sample = underway.popleft()
         if ledger is not None:
-            ledger.add(sample, result)
+            with _saving():
+                ledger.add(sample, result)
         yield result
+
+
+@contextmanager
+def _saving() -> Iterator[None]:
+    """A full or vanished disk is an error that says how to go on, not a traceback."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        raise OutputError(
+            f"the output can no longer be written ({error}). Make room or give another output; "
+            "the same command with --resume goes on from what the ledger holds."
+        ) from error
 
 
 def _close(counts: Counter[str], outputs: list[Path]) -> int:

@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock
 from torch import nn
 
+from unmask import __version__
 from unmask.errors import ConfigError, IncompatibleWeights, UnmaskError
 from unmask.flow import batches, prepare_all
 from unmask.images import file_sha256
@@ -151,6 +153,19 @@ def features_of(
     if view:
         stage = replace(stage, alter=augmenter(view, seed))
     folder = cache / _store_name(tower, stage, view, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # another training may use the same store
+        return _features_of(samples, names, tower, stage, folder, advance)
+
+
+def _features_of(
+    samples: Sequence[Sample],
+    names: Sequence[str],
+    tower: Tower,
+    stage: Stage,
+    folder: Path,
+    advance: Callable[[], None],
+) -> Features:
     config = tower.model.config
     stores = {name: Rows(folder / name, feature_width(config, [name])) for name in names}
     hashes = _hashes(samples, tower.workers)
@@ -239,6 +254,7 @@ def _store_name(tower: Tower, stage: Stage, view: int, seed: int) -> str:
         "least_face": stage.min_face_px,
         "preprocess": stage.preprocess.describe(),
         "view": [view, seed] if view else 0,
+        "unmask": __version__,
         "format": 1,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

@@ -16,7 +16,7 @@ from unmask.aggregate import judge
 from unmask.errors import ConfigError
 from unmask.images import Limits
 from unmask.models import heads
-from unmask.models.backbone import tower_config_for, truncate
+from unmask.models.backbone import build_backbone
 from unmask.models.configuration import (
     BackboneSource,
     DetectorSpec,
@@ -347,16 +347,16 @@ def _calibrated(
 
 
 def _model(head: Head, spec: DetectorSpec, tower: Tower) -> UnmaskForImageClassification:
-    backbone = tower.model
-    layers = tower_config_for(backbone.config, spec.features).num_hidden_layers
-    if layers < backbone.config.num_hidden_layers:  # type: ignore[union-attr]  # as above
-        truncate(backbone, layers)
+    # The smallest tower with these features: no later blocks, no pooling head that nobody uses.
+    backbone = build_backbone(tower.model.config, spec.features)
+    weights = tower.model.state_dict()
+    backbone.load_state_dict({name: weights[name] for name in backbone.state_dict()})
     module = heads.new_head(len(head.weight), 1, seed=0)
     with torch.no_grad():
         module.linear.weight.copy_(torch.from_numpy(head.weight)[None])
         module.linear.bias.fill_(head.bias)
     spec = replace(spec, backbone_config=backbone_config_of(backbone.config))
-    return assemble(backbone.float().cpu(), module, spec)
+    return assemble(backbone, module, spec)
 
 
 def _counts(samples: Sequence[Sample]) -> dict[str, int]:
