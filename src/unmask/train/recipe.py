@@ -159,25 +159,29 @@ def train_probe(
     names = list(dict.fromkeys(name for features in lists for name in features))
     extract = _Extractor(samples, names, tower, preprocess, options, progress)
     tried: list[Candidate] = []
-    scales = options.scales if options.faces else (0.0,)
-    for scale in scales:
-        tried += _try_all(extract(scale), lists, options.strengths, _describe(scale))
-    best = max(tried, key=lambda candidate: candidate.score)
+    best: tuple[Candidate, Head, float] | None = None
+    for scale in options.scales if options.faces else (0.0,):
+        part = extract(scale)
+        at_scale = _try_all(part, lists, options.strengths, _describe(scale))
+        first = max(at_scale, key=lambda candidate: candidate.score)
+        candidate, head = _refit(extract, part, scale, first, options)
+        tried += [*at_scale, candidate]
+        # With altered copies in it another scale may win than without: they decide.
+        if best is None or candidate.score > best[0].score:
+            best = candidate, head, scale
+    if best is None:
+        raise ConfigError("no crop scale was given; at least one is needed")
+    chosen, head, scale = best
     whole = None
     if options.compare_whole and options.faces:
-        whole = max(
-            _try_all(extract(0.0), lists, options.strengths, _describe(0.0)),
-            key=lambda candidate: candidate.score,
-        )
-    scale = scales[[_describe(each) for each in scales].index(best.input)]
-    part = extract(scale)
-    chosen, head = _refit(extract, part, scale, best, options)
+        at_whole = _try_all(extract(0.0), lists, options.strengths, _describe(0.0))
+        whole = max(at_whole, key=lambda candidate: candidate.score)
     return _calibrated(
         head,
         chosen,
         tuple(tried),
         whole,
-        part,
+        extract(scale),
         extract.stage(scale),
         tower,
         source,
