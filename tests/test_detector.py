@@ -172,11 +172,37 @@ def test_an_existing_folder_is_not_overwritten_unasked(folder):
 
 
 def test_an_existing_folder_is_replaced_whole_when_asked(folder):
-    (folder / "old.txt").write_text("x")
+    (folder / "model.safetensors.index.json").write_text("x")
     save(make(outputs=1), folder, card="new", overwrite=True)
-    assert not (folder / "old.txt").exists()
+    assert not (folder / "model.safetensors.index.json").exists()
     assert (folder / "README.md").read_text() == "new"
     assert [path.name for path in folder.parent.iterdir()] == ["detector"]
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "real/a.jpg"])
+def test_a_folder_with_anything_but_a_detector_is_never_replaced(folder, name):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("precious")
+    with pytest.raises(OutputError, match="something else than a detector"):
+        save(make(), folder, card="", overwrite=True)
+    assert (folder / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"model_type": "clip"}'])
+def test_the_folder_of_another_model_is_never_replaced(folder, text):
+    (folder / "config.json").unlink()
+    if text is not None:
+        (folder / "config.json").write_text(text)
+    with pytest.raises(OutputError, match="something else than a detector"):
+        save(make(), folder, card="", overwrite=True)
+    assert (folder / "model.safetensors").exists()
+
+
+def test_a_file_is_never_replaced_and_no_advice_says_so(tmp_path):
+    (tmp_path / "a.jpg").write_text("precious")
+    with pytest.raises(OutputError, match="is not a folder; name a new folder") as caught:
+        save(make(), tmp_path / "a.jpg", card="", overwrite=True)
+    assert "overwrite" not in str(caught.value)
 
 
 def test_an_empty_folder_may_be_saved_into(tmp_path):

@@ -646,7 +646,7 @@ def test_the_folder_tells_how_it_came_about(train, tmp_path):
     assert sum(record["samples"].values()) == 48
     assert record["left_out"] == {"damaged": 1}
     assert record["chosen"]["views"] == 1
-    assert len(record["tried"]) == 3 * 4
+    assert len(record["tried"]) == 3 * 4 + 1  # and the best of them, with altered copies
     assert spec.backbone_source.id == "tinyclip"
     assert spec.license == "mit"
     card = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
@@ -687,9 +687,10 @@ def test_the_written_detector_gives_the_logits_of_the_fitted_head(train, data, t
 def test_a_folder_that_holds_something_is_refused_before_any_work(train, tmp_path, seen):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious", encoding="utf-8")
-    outcome = train("-o", tmp_path / "mine")
-    assert outcome.code == 2
-    assert "--overwrite" in outcome.err
+    for arguments in ([], ["--overwrite"]):
+        outcome = train("-o", tmp_path / "mine", *arguments)
+        assert outcome.code == 2
+        assert "something else than a detector" in outcome.err
     assert seen == []
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
@@ -701,6 +702,22 @@ def test_a_detector_is_replaced_where_that_is_asked_for(train, tmp_path):
         train("-o", tmp_path / "mine", "--views", 0, "--feature", "cls@2", "--overwrite").code == 0
     )
     assert load_model(tmp_path / "mine").spec.features == ("cls@2",)
+
+
+@pytest.mark.parametrize("place", [".", "..", "mine", "real"])
+def test_the_output_is_kept_apart_from_the_data(train, data, place):
+    before = sorted(data.rglob("*"))
+    outcome = train("-o", data / place, "--overwrite")
+    assert outcome.code == 2
+    assert f"and the input {data} are the same or one lies in the other" in outcome.err
+    assert sorted(data.rglob("*")) == before
+
+
+@pytest.mark.parametrize("place", [".", "mine"])
+def test_the_output_is_kept_apart_from_the_cache(train, tmp_path, place):
+    outcome = train("-o", tmp_path / "cache" / place)
+    assert outcome.code == 2
+    assert "the cache" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def train(
     from unmask.train.recipe import ProbeOptions, train_probe
     from unmask.train.towers import feature_cache, load_tower
 
-    check_free(output, overwrite=overwrite)
+    cache = cache or feature_cache()
+    check_output(output, data, cache, overwrite=overwrite)
     samples = read_labelled(data, seed=seed)
     lists = tuple(tuple(each.split(",")) for each in feature or ())
     tower, preprocess, source = load_tower(
@@ -97,7 +98,7 @@ def train(
             compare_whole=compare_whole,
             seed=seed,
             license=license_id,
-            cache=cache or feature_cache(),
+            cache=cache,
         ),
         data_name=valid_text(", ".join(Path(each).name for each in data)),
         progress=progress,
@@ -107,16 +108,25 @@ def train(
     _write(probe, output, card, overwrite=overwrite)
 
 
-def check_free(output: Path, *, overwrite: bool) -> None:
+def check_output(output: Path, data: list[str], cache: Path, *, overwrite: bool) -> None:
     """Nothing, if the folder may be written: before hours of work, not after.
 
     Raises:
-        OutputError: it holds something and ``overwrite`` is not set.
+        ConfigError: it is, holds or lies in one of the inputs or the cache.
+        OutputError: it holds something that is no detector, or ``overwrite`` is not set.
     """
-    from unmask.errors import OutputError
+    from unmask.errors import ConfigError
+    from unmask.models.checkpoint import check_free
 
-    if output.is_file() or (output.is_dir() and any(output.iterdir()) and not overwrite):
-        raise OutputError(f"{output} exists and is not empty; give --overwrite or another folder")
+    place = output.resolve()
+    for what, path in [*(("input", Path(each)) for each in data), ("cache", cache)]:
+        other = path.resolve()
+        if place.is_relative_to(other) or other.is_relative_to(place):
+            raise ConfigError(
+                f"the output {output} and the {what} {path} are the same or one lies in the other; "
+                "give another output folder"
+            )
+    check_free(output, overwrite=overwrite)
 
 
 def _write(probe: Probe, output: Path, card: str, *, overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,9 +17,15 @@ from unmask.models.configuration import UnmaskConfig
 from unmask.models.modeling import UnmaskForImageClassification
 from unmask.models.weights import check_finite, load_strictly, quiet, read_config, weights_files
 
-__all__ = ["WeightsDtype", "load_model", "save"]
+__all__ = ["WeightsDtype", "check_free", "load_model", "save"]
 
 WeightsDtype = Literal["float16", "float32"]
+
+_WRITTEN = re.compile(
+    r"README\.md|config\.json|preprocessor_config\.json"
+    r"|model\.safetensors(\.index\.json)?|model-\d{5}-of-\d{5}\.safetensors"
+)
+"""The files of a detector folder: only a folder of nothing else is ever replaced."""
 
 
 def save(
@@ -36,19 +43,18 @@ def save(
         folder: The new folder.
         card: Text of ``README.md``, the model card.
         weights_dtype: Of the tower in the file; the head is always float32. Loading gives float32.
-        overwrite: Whether a folder that is not empty may be replaced.
+        overwrite: Whether another detector folder may be replaced.
 
     Raises:
         ConfigError: If ``weights_dtype`` is not known.
         CorruptWeights: If a weight is not finite.
         IncompatibleWeights: If a weight is beyond the range of float16.
-        OutputError: If ``folder`` is there, holds something, and ``overwrite`` is not set.
+        OutputError: As :func:`check_free`.
     """
     folder = folder.absolute()
     if weights_dtype not in ("float16", "float32"):
         raise ConfigError(f"weights_dtype {weights_dtype!r} is not one of 'float16', 'float32'")
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
-        raise OutputError(f"{folder} exists already; name another folder, or allow to overwrite it")
+    check_free(folder, overwrite=overwrite)
     check_finite(model, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -60,6 +66,39 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return folder
+
+
+def check_free(folder: Path, *, overwrite: bool) -> None:
+    """Nothing, if a detector may be written there: no folder, an empty one, or one to replace.
+
+    Raises:
+        OutputError: If it is a file or holds anything but a detector, or ``overwrite`` is not set.
+    """
+    if not folder.is_dir():
+        if folder.exists() or folder.is_symlink():
+            raise OutputError(f"{folder} is not a folder; name a new folder for the detector")
+        return
+    if not any(folder.iterdir()):
+        return
+    if not _is_detector_folder(folder):
+        raise OutputError(
+            f"{folder} exists and holds something else than a detector, so it is never replaced; "
+            "name another folder"
+        )
+    if not overwrite:
+        raise OutputError(
+            f"{folder} exists already; name another folder, or allow to overwrite it (--overwrite)"
+        )
+
+
+def _is_detector_folder(folder: Path) -> bool:
+    if not all(_WRITTEN.fullmatch(path.name) and path.is_file() for path in folder.iterdir()):
+        return False
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and values.get("model_type") == "unmask"
 
 
 def load_model(folder: Path) -> UnmaskForImageClassification:

@@ -165,7 +165,7 @@ def train_probe(
         at_scale = _try_all(part, lists, options.strengths, _describe(scale))
         first = max(at_scale, key=lambda candidate: candidate.score)
         candidate, head = _refit(extract, part, scale, first, options)
-        tried += [*at_scale, candidate]
+        tried += [*at_scale, *([candidate] if options.views else [])]
         # With altered copies in it another scale may win than without: they decide.
         if best is None or candidate.score > best[0].score:
             best = candidate, head, scale
