@@ -301,6 +301,8 @@ def test_weights_that_are_not_finite_are_refused(folder):
         ({"face": 3}, "face"),
         ({"operating_points": [{"name": "x"}]}, "operating_points"),
         ({"operating_points": [3]}, "operating_points"),
+        ({"operating_points": -1}, "operating_points is -1; a list was expected"),
+        ({"operating_points": {}}, "operating_points is {}; a list was expected"),
     ],
 )
 def test_a_config_with_a_fault_is_refused_by_name(folder, change, word):

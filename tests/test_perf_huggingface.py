@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from dataclasses import replace
@@ -25,6 +26,7 @@ from scripted import (
     score,
 )
 from unmask.cli.perf import main, stratified
+from unmask.cli.perf_arguments import TOOLS
 from unmask.pipeline import Pipeline
 from unmask.reference_text import UNTRAINED_WARNING
 from unmask.types import Face, Sample
@@ -441,6 +443,26 @@ def test_an_output_that_is_a_directory_is_refused_before_any_work(capsys, tmp_pa
     assert f"{tmp_path} is a directory" in message
 
 
+def test_an_output_that_is_an_input_is_refused_and_stays(capsys, data):
+    picture = next(path for path in sorted(data.rglob("*")) if path.is_file())
+    before = picture.read_bytes()
+    message = refused(capsys, "--image", str(picture), "--output", str(picture))
+    assert f"{picture} exists and is no results file" in message
+    assert picture.read_bytes() == before
+
+
+def test_an_output_that_is_no_regular_file_is_refused(capsys):
+    assert "no results file" in refused(capsys, "--image", "x", "--output", os.devnull)
+
+
+def test_an_empty_output_and_former_results_are_replaced(clip, data, tmp_path):
+    output = tmp_path / "o.txt"
+    output.touch()
+    arguments = ["--weights", str(clip), "--image", str(data), "--output", str(output)]
+    assert main(arguments) == main(arguments) == 0
+    assert output.read_text(encoding="utf-8").startswith("Deepfake Detection Results")
+
+
 def test_an_output_below_a_file_is_refused(capsys, tmp_path):
     (tmp_path / "file").touch()
     message = refused(capsys, "--image", "x", "--output", str(tmp_path / "file" / "o.txt"))
@@ -518,8 +540,9 @@ def test_an_interrupted_run_writes_what_is_done(clip, data, tmp_path, monkeypatc
 
 def test_a_run_interrupted_at_once_leaves_the_old_file(clip, data, tmp_path, monkeypatch):
     stop_after(0, monkeypatch)
-    (tmp_path / "out.txt").write_text("before\n", encoding="utf-8")
-    assert score(clip, data, tmp_path / "out.txt") == (130, ["before"])
+    before = TOOLS["perf_huggingface"].title
+    (tmp_path / "out.txt").write_text(f"{before}\n", encoding="utf-8")
+    assert score(clip, data, tmp_path / "out.txt") == (130, [before])
 
 
 # --- The YAML's keys ------------------------------------------------------------------------------

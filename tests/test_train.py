@@ -20,6 +20,7 @@ from unmask.errors import (
     ConfigError,
     IncompatibleWeights,
     MissingSource,
+    OutputError,
     SourceError,
     UnknownDetector,
 )
@@ -349,6 +350,22 @@ def test_a_file_that_changes_meanwhile_is_left_out(tmp_path, tower, six, monkeyp
     assert {reason.code for _, reason in found.left_out} == {"changed"}
 
 
+def test_a_cache_below_a_file_is_refused(tmp_path, tower, six):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"the feature cache .*file/cache.* cannot be used"):
+        features_of(six, ["pooler"], tower, whole(), cache=tmp_path / "file" / "cache")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "denied"), OSError(28, "No space left")])
+def test_a_cache_that_cannot_be_written_is_refused(tmp_path, tower, six, monkeypatch, error):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Rows, "add", fail)
+    with pytest.raises(OutputError, match=f"cannot be used: .*{error.strerror}.*--cache"):
+        features_of(six, ["pooler"], tower, whole(), cache=tmp_path)
+
+
 def test_progress_is_told_once_per_picture(tmp_path, tower, six):
     told: list[int] = []
     for _ in range(2):
@@ -584,7 +601,9 @@ def test_default_features_exist_in_a_tower_of_any_depth(depth):
         assert all(1 <= int(name.split("@")[1]) <= depth for name in features)
 
 
-@pytest.mark.parametrize("options", [{"views": -1}, {"scales": ()}, {"scales": (1.0, 0.0)}])
+@pytest.mark.parametrize(
+    "options", [{"views": -1}, {"views": 101}, {"seed": -1}, {"scales": ()}, {"scales": (1.0, 0.0)}]
+)
 def test_recipe_options_outside_their_range_are_refused(options):
     with pytest.raises(ConfigError, match="must be"):
         ProbeOptions(**options)
@@ -725,6 +744,8 @@ def test_the_output_is_kept_apart_from_the_cache(train, tmp_path, place):
     [
         (["--faces", "largest"], "gave no crop"),
         (["--views", "-1"], "views is -1"),
+        (["--views", "101"], "views is 101"),
+        (["--seed", "-1"], "seed is -1"),
         (["--faces", "largest", "--scale", "0"], "must be above 0"),
         (["--feature", "middle"], "'middle' is not understood"),
         (["--feature", "mean@99"], "block 99"),

@@ -9,6 +9,7 @@ import argparse
 import random
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,7 +90,7 @@ def _run(arguments: argparse.Namespace, what: Tool, root: Path | None) -> int:
         _config_file(arguments.detector_config, roots), model=what.model, warn=_say
     )
     seed = config.manualSeed if arguments.seed is None else arguments.seed
-    _check_output(arguments.output)
+    _check_output(arguments.output, what.title)
     samples = _samples(arguments.image, recursive=arguments.recursive)
     if arguments.limit:
         samples = stratified(samples, arguments.limit, seed)
@@ -119,13 +120,29 @@ def _config_file(path: Path, roots: Sequence[Path]) -> Path:
     return found
 
 
-def _check_output(path: Path) -> None:
-    """Refuse an output that could not be written, before any work is done for it."""
+def _check_output(path: Path, title: str) -> None:
+    """Refuse an output that could not be written, before any work is done for it.
+
+    Only results of the same script are replaced: a picture or a list is never lost to a slip.
+    """
     from unmask.report import make_folder
 
     if path.is_dir():
         raise OutputError(f"{path} is a directory; give the name of a text file with --output")
+    if path.exists() and not _replaceable(path, title):
+        raise OutputError(
+            f"{path} exists and is no results file (it does not begin with {title!r}), so it is "
+            "not replaced; give another name with --output"
+        )
     make_folder(path.parent)
+
+
+def _replaceable(path: Path, title: str) -> bool:
+    if not path.is_file():  # a device, or a pipe
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(len(title.encode())) in (b"", title.encode())
+    return False
 
 
 def _samples(image: str, *, recursive: bool) -> list[Sample]:

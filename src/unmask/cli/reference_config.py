@@ -18,6 +18,10 @@ __all__ = ["ScriptConfig", "find_file", "read_script_config"]
 
 Triple = tuple[float, float, float]
 
+_LARGEST = 4096
+"""Of the input's side in pixels, and of the pictures per forward pass: more is a slip of the
+keyboard, and would end in a lack of memory that names no key."""
+
 # Keys of the original detector, train_config and test_config files that say nothing about how
 # one picture is scored. They may stay in a file; they are not read.
 _NOT_INFERENCE = frozenset(
@@ -116,7 +120,7 @@ def _typed(path: Path, given: dict[str, object]) -> ScriptConfig:
         mean=read.triple("mean"),
         std=read.triple("std", positive=True),
         resolution=read.size("resolution"),
-        test_batchSize=read.count("test_batchSize", default.test_batchSize),
+        test_batchSize=read.count("test_batchSize", default.test_batchSize, most=_LARGEST),
         manualSeed=read.count("manualSeed", default.manualSeed, least=0),
         cuda=read.truth("cuda", default.cuda),
     )
@@ -141,14 +145,16 @@ class _Reader:
             raise self.wrong(key, "true or false")
         return value
 
-    def count(self, key: str, default: int, *, least: int = 1) -> int:
+    def count(self, key: str, default: int, *, least: int = 1, most: int | None = None) -> int:
         value = self.given.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise self.wrong(key, f"a whole number from {least}")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or value < least or (most is not None and value > most):
+            bound = "" if most is None else f" to {most}"
+            raise self.wrong(key, f"a whole number from {least}{bound}")
         return value
 
     def size(self, key: str) -> int | None:
-        return None if self.given.get(key) is None else self.count(key, 0)
+        return None if self.given.get(key) is None else self.count(key, 0, most=_LARGEST)
 
     def triple(self, key: str, *, positive: bool = False) -> Triple | None:
         values = self.given.get(key)

@@ -158,7 +158,9 @@ def read_spec(config: UnmaskConfig) -> DetectorSpec:
     domain: Domain = config.domain  # type: ignore[assignment]  # checked on the next line
     if domain not in get_args(Domain):
         raise ConfigError(f"config.json: domain is {domain!r}, not one of {get_args(Domain)}")
-    points = config.operating_points or []
+    points = [] if config.operating_points is None else config.operating_points
+    if not isinstance(points, list):
+        raise ConfigError(f"config.json: operating_points is {points!r}; a list was expected")
     source = config.backbone_source
     return DetectorSpec(
         backbone_config=_backbone_config(config),

@@ -22,7 +22,7 @@ from filelock import FileLock
 from torch import nn
 
 from unmask import __version__
-from unmask.errors import ConfigError, IncompatibleWeights, UnmaskError
+from unmask.errors import ConfigError, IncompatibleWeights, OutputError, UnmaskError
 from unmask.flow import batches, prepare_all
 from unmask.images import file_sha256
 from unmask.models.backbone import extract
@@ -149,13 +149,22 @@ def features_of(
         view: 0 is the picture as it is; each other number another augmented copy.
         seed: Of the augmentation.
         advance: Called once per finished sample.
+
+    Raises:
+        OutputError: the cache cannot be written to, or the disk is full.
     """
     if view:
         stage = replace(stage, alter=augmenter(view, seed))
     folder = cache / _store_name(tower, stage, view, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):  # another training may use the same store
-        return _features_of(samples, names, tower, stage, folder, advance)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):  # another training may use the same store
+            return _features_of(samples, names, tower, stage, folder, advance)
+    except OSError as error:  # what is read has errors of its own
+        raise OutputError(
+            f"the feature cache {cache} cannot be used: {error}. Give another folder with --cache, "
+            "or make room."
+        ) from error
 
 
 def _features_of(

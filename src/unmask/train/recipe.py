@@ -73,8 +73,10 @@ class ProbeOptions:
         Raises:
             ConfigError: names the option, its value and its range.
         """
-        if self.views < 0:
-            raise ConfigError(f"views is {self.views}; it must be at least 0")
+        if not 0 <= self.views <= 100:
+            raise ConfigError(f"views is {self.views}; it must be 0 to 100 (2 is usual)")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; it must be at least 0")
         if not self.scales or not min(self.scales) > 0:
             raise ConfigError(f"scales are {self.scales}; each must be above 0 (1.3 is usual)")
 
