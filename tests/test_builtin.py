@@ -76,3 +76,13 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
         code = block.replace('"examples/images"', repr(str(EXAMPLES)))
         exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.count(" ok ") == 3
+
+
+def test_the_readme_states_the_numbers_of_its_training_record(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    chosen, whole = config["training"]["chosen"], config["training"]["whole_picture"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tables = (chosen["validation"], chosen["altered"], whole["validation"])
+    for rows in zip(*(table["rows"] for table in tables), strict=True):
+        cells = " | ".join(f"{row['auc']:.3f}".removeprefix("0") for row in rows)
+        assert f"| {cells} |" in text
