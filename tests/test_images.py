@@ -6,6 +6,7 @@ import io
 import os
 import socket
 import struct
+import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from unmask import images
+from unmask import images, pixels
 from unmask.errors import UnreadableMedia, UnsupportedMedia
 from unmask.images import (
     Limits,
@@ -29,6 +30,8 @@ from unmask.images import (
     sha256,
     sniff_kind,
 )
+from unmask.magic import jpeg_scans
+from unmask.pixels import to_rgb
 from unmask.types import Frame
 
 
@@ -246,6 +249,35 @@ def test_32_bit_integers_beyond_16_bits_are_unsupported() -> None:
     assert caught.value.code == "unsupported_pixels"
 
 
+def test_16_bit_grey_of_either_byte_order_is_the_same() -> None:
+    wide = np.array([[0, 257, 32896, 65535]], np.uint16)
+    big = encoded(Image.fromarray(wide.astype(">u2")), "TIFF")
+    assert big.startswith(b"MM")
+    assert decode(big).image[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_a_picture_converted_in_bands_is_that_converted_at_once(
+    monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(photo().convert("L")).astype(np.uint16) * 257)
+    else:
+        picture = photo().convert(mode)
+    whole = to_rgb(picture, "x", [])
+    assert np.array_equal(whole, np.asarray(photo().convert("L" if mode == "I;16" else mode)
+                                            .convert("RGB")))  # fmt: skip
+    monkeypatch.setattr(pixels, "_BAND_PIXELS", 300)  # three rows
+    assert np.array_equal(to_rgb(picture, "x", []), whole)
+
+
+def test_pictures_wider_than_a_band_are_converted_row_by_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pixels, "_BAND_PIXELS", 10)
+    assert np.array_equal(decode(encoded(photo(), "PNG")).image, np.asarray(photo()))
+
+
 @pytest.mark.parametrize("mode", ["F", "LAB"])
 def test_pixels_without_a_rule_are_unsupported_with_a_remedy(mode: str) -> None:
     picture = Image.new(mode, (4, 4))
@@ -388,6 +420,74 @@ def test_max_pixels_is_the_number_that_is_still_allowed() -> None:
     assert decode(data, Limits(max_pixels=100)).image.shape == (10, 10, 3)
     with pytest.raises(UnsupportedMedia, match="limit of 99"):
         decode(data, Limits(max_pixels=99))
+
+
+def scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan stands there ``count`` times more."""
+    data = encoded(photo(), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + count * data[last:-2] + data[-2:]
+
+
+def test_scans_are_counted_as_they_stand_in_the_file() -> None:
+    plain = encoded(photo(), "JPEG")
+    assert jpeg_scans(plain) == 1
+    assert jpeg_scans(scans(90)) == jpeg_scans(scans(0)) + 90
+
+
+def test_the_bytes_of_a_marker_in_a_comment_or_behind_the_end_are_no_scan() -> None:
+    data = encoded(photo(), "JPEG", comment=200 * b"\xff\xda") + 200 * b"\xff\xda"
+    assert data.count(b"\xff\xda") == 401
+    assert jpeg_scans(data) == 1
+    assert codes(decode(data)) == []
+
+
+@pytest.mark.parametrize("end", [2, 4, 200])
+def test_scans_of_a_cut_file_are_counted_as_far_as_it_goes(end: int) -> None:
+    assert jpeg_scans(encoded(photo(), "JPEG")[:end]) == 0
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(UnsupportedMedia, match=r"a JPEG of 2,\d+ scans, more than") as caught:
+        decode(scans(2000))
+    assert caught.value.code == "too_many_scans"
+
+
+def test_a_large_picture_of_numbers_in_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"P3 1 1 255 1 2 3 "
+    assert decode(data).image.tolist() == [[[1, 2, 3]]]
+    monkeypatch.setattr(images, "_MAX_PLAIN_BYTES", 16)
+    with pytest.raises(UnsupportedMedia, match="a plain-text P3 picture of 17 bytes") as caught:
+        decode(data)
+    assert caught.value.code == "file_too_large"
+
+
+@pytest.mark.parametrize(("largest_small", "most"), [(100, 1), (10**6, 3)])
+def test_large_pictures_are_decoded_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, largest_small: int, most: int
+) -> None:
+    monkeypatch.setattr(images, "_LARGE_PIXELS", largest_small)
+    inside, seen, real = [], [], images._to_frame
+
+    def watched(*arguments: object) -> Frame:
+        inside.append(1)
+        time.sleep(0.05)
+        seen.append(len(inside))
+        frame = real(*arguments)  # type: ignore[arg-type]
+        inside.pop()
+        return frame
+
+    monkeypatch.setattr(images, "_to_frame", watched)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(decode, 3 * [encoded(photo(), "PNG")]))
+    assert max(seen) == most
+
+
+def test_a_pixel_of_jpeg_2000_counts_as_two() -> None:
+    data = encoded(photo(10, 10), "JPEG2000")
+    assert decode(data, Limits(max_pixels=200)).image.shape == (10, 10, 3)
+    with pytest.raises(UnsupportedMedia, match=r"10x10 pixels \(each of JPEG 2000 counts as two"):
+        decode(data, Limits(max_pixels=199))
 
 
 def test_pillow_settings_stay_as_they_are() -> None:

@@ -13,7 +13,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from PIL import Image as PillowImage
 from PIL import ImageFile, UnidentifiedImageError
 
 from unmask.errors import SourceError, UnreadableMedia, UnsupportedMedia
-from unmask.magic import icon_payload, image_format, other_format, sniff_kind
+from unmask.magic import icon_payload, image_format, jpeg_scans, other_format, sniff_kind
 from unmask.pixels import reduced, to_rgb, upright
 from unmask.types import Frame, Reason
 
@@ -45,6 +45,19 @@ _SEVERAL_PICTURES = frozenset({"GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"})
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _FILTER_LOCK = threading.Lock()
 
+_LARGE_PIXELS = 24_000_000
+_ONE_LARGE = threading.Lock()
+"""Held while a picture of more than ``_LARGE_PIXELS`` is decoded. A decoder takes up to 20 bytes a
+pixel (JPEG 2000) for a moment; if each worker did so at once, memory would grow with the workers.
+Pictures of usual size never wait."""
+
+_MAX_SCANS = 100
+"""Of one JPEG. Encoders write 1 to about 20; each costs a pass over all pixels. The number is that
+at which libtiff refuses a JPEG inside a TIFF."""
+
+_MAX_PLAIN_BYTES = 16 * 2**20
+"""Of a PPM whose numbers are text, of which Pillow reads a few MB a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -53,10 +66,11 @@ class Limits:
     max_bytes: int = 256 * 2**20
     """A file is held in memory whole (it is hashed and decoded from the same bytes), once per
     worker. Photos are below 50 MiB; the limit leaves room for scans and uncompressed TIFF."""
-    max_pixels: int = 100_000_000
-    """Width times height as the header says, checked before anything is decoded: a pixel costs up
-    to 10 bytes while it is decoded, so 100 million stay near 1 GB. Camera sensors end at about
-    this size. Pillow refuses more than 178,956,970 pixels whatever stands here."""
+    max_pixels: int = 64_000_000
+    """Width times height as the header says, checked before anything is decoded. A pixel costs 5
+    to 16 bytes while it is decoded, so 64 million stay near 1 GB; above what cameras with a
+    full-frame sensor give. JPEG 2000 takes twice as much, so each of its pixels counts as two.
+    Pillow refuses more than 178,956,970 pixels whatever stands here."""
 
 
 def read_frame(path: Path, limits: Limits = Limits()) -> tuple[Frame, str]:
@@ -165,17 +179,20 @@ def decode(
     Raises:
         UnreadableMedia: ``truncated`` or ``damaged``.
         UnsupportedMedia: ``unsupported_format``, ``unsupported_pixels``, ``video_not_supported``
-            or ``too_many_pixels``.
+            ``too_many_pixels``, ``too_many_scans`` or ``file_too_large``.
     """
     kind = image_format(data)
     if kind is None:
         raise _not_a_picture(data, name)
     if kind == "ICO":
         kind, data = icon_payload(data, name)
+    _check_effort(data, kind, name)
     _silence_pillow()
     with _pillow(name, kind), PillowImage.open(io.BytesIO(data), formats=(kind,)) as picture:
-        _check_size(picture.size, limits, name)
-        return _to_frame(picture, name)
+        _check_size(picture.size, kind, limits, name)
+        is_large = picture.width * picture.height > _LARGE_PIXELS
+        with _ONE_LARGE if is_large else nullcontext():
+            return _to_frame(picture, name)
 
 
 def _not_a_picture(data: bytes, name: str) -> UnsupportedMedia:
@@ -190,6 +207,22 @@ def _not_a_picture(data: bytes, name: str) -> UnsupportedMedia:
         "JPEG 2000, PPM, PSD or ICO; convert it to PNG or JPEG.",
         code="unsupported_format",
     )
+
+
+def _check_effort(data: bytes, kind: str, name: str) -> None:
+    """Refuse the files whose decoding takes minutes though they are small or have few pixels."""
+    if kind == "JPEG" and (scans := jpeg_scans(data)) > _MAX_SCANS:
+        raise UnsupportedMedia(
+            f"{name}: a JPEG of {scans:,} scans, more than the limit of {_MAX_SCANS}. No camera or "
+            "editor writes so many; save it again as a plain JPEG or PNG.",
+            code="too_many_scans",
+        )
+    if kind == "PPM" and data[1:2] in b"123" and len(data) > _MAX_PLAIN_BYTES:
+        raise UnsupportedMedia(
+            f"{name}: a plain-text P{data[1:2].decode()} picture of {len(data):,} bytes, more than "
+            f"the limit of {_MAX_PLAIN_BYTES:,}. Save it as binary PPM or as PNG.",
+            code="file_too_large",
+        )
 
 
 def _silence_pillow() -> None:
@@ -233,16 +266,19 @@ def _pillow(name: str, kind: str) -> Iterator[None]:
         ) from error
 
 
-def _check_size(size: tuple[int, int], limits: Limits, name: str) -> None:
+def _check_size(size: tuple[int, int], kind: str, limits: Limits, name: str) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise UnreadableMedia(
             f"{name}: {width}x{height} pixels. Expected at least one pixel; the file is damaged.",
             code="damaged",
         )
-    if width * height > limits.max_pixels:
+    each = 2 if kind == "JPEG2000" else 1
+    if each * width * height > limits.max_pixels:
+        twice = " (each of JPEG 2000 counts as two)" if each == 2 else ""
         raise UnsupportedMedia(
-            f"{name}: {width}x{height} pixels, more than the limit of {limits.max_pixels:,}. "
+            f"{name}: {width}x{height} pixels{twice}, more than the limit of "
+            f"{limits.max_pixels:,}. "
             "Raise the limit if this picture is meant, or scale it down.",
             code="too_many_pixels",
         )

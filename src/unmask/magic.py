@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
 from unmask.errors import UnreadableMedia
 from unmask.types import Kind
 
-__all__ = ["IMAGE_SUFFIXES", "icon_payload", "image_format", "other_format", "sniff_kind"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "icon_payload",
+    "image_format",
+    "jpeg_scans",
+    "other_format",
+    "sniff_kind",
+]
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset([
@@ -52,6 +60,9 @@ _VIDEO_PREFIXES = (
 _MOVIE_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 """First boxes of QuickTime and MP4 files that have no ``ftyp``."""
 
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""ITU T.81, table B.1. In compressed data 0xff is followed by 0 or by a restart marker."""
+
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx"})
 _AUDIO_BRANDS = frozenset({b"M4A ", b"M4B ", b"F4A "})
 
@@ -70,6 +81,24 @@ def image_format(data: bytes) -> str | None:
     if {b"avif", b"avis"} & _brands(data):
         return "AVIF"
     return None
+
+
+def jpeg_scans(data: bytes) -> int:
+    """How many scans the first picture of a JPEG file has: what decoding it takes, times pixels.
+
+    Headers are skipped by their length, and what follows the end marker (a clip of a phone's
+    motion photo) is not looked at: chance puts the two bytes of a scan's marker there.
+    """
+    scans, at = 0, 2
+    while (found := _JPEG_MARKER.search(data, at)) is not None:
+        marker, at = data[found.end() - 1], found.end()
+        if marker == 0xD9:  # end of image
+            break
+        if marker == 0xDA:
+            scans += 1
+        if marker not in (0x01, 0xD8):  # all others have a length
+            at += int.from_bytes(data[at : at + 2], "big")
+    return scans
 
 
 def sniff_kind(data: bytes, path: Path = Path()) -> Kind:

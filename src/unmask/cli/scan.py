@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from io import TextIOWrapper
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
 from unmask.cli import options
 from unmask.cli.progress import progress
-from unmask.errors import ConfigError, OutputError
+from unmask.errors import ConfigError, SourceError
 from unmask.files import one_line
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def scan(
         float, typer.Option(help="Faces smaller than this are listed, not scored.")
     ] = 32,
     max_faces: Annotated[int, typer.Option(help="Faces scored per picture, largest first.")] = 32,
-    max_pixels: Annotated[int, typer.Option(help="Larger pictures are refused.")] = 100_000_000,
+    max_pixels: Annotated[int, typer.Option(help="Larger pictures are refused.")] = 64_000_000,
     max_bytes: Annotated[int, typer.Option(help="Larger files are refused.")] = 268_435_456,
     batch_size: options.BatchSize = 16,
     workers: options.Workers = None,
@@ -83,77 +84,59 @@ def scan(
 
     Example: unmask scan photos/ -o scores.csv -o report.html
     """
+    from unmask.cli.outputs import check_outputs, locked
     from unmask.images import Limits
     from unmask.models.detector import load
     from unmask.pipeline import Options, Pipeline
 
+    if json_lines and table:
+        raise ConfigError("--json and --table both print on stdout; give one of them")
+    if faces == "none" and finder is not None:
+        raise ConfigError("--faces none looks for no face, so there is no --finder to choose")
     outputs = output or []
-    _check_outputs(outputs, resume=resume, overwrite=overwrite)
-    samples, total = _listed(inputs, recursive=recursive)
-    loaded = load(
-        detector,
-        revision=revision,
-        offline=offline,
-        allow_untrained=allow_untrained,
-        device=device,
-        dtype=dtype,
-    )
-    pipeline = Pipeline(
-        loaded,
-        Options(
-            faces=faces,
-            face=options.face_spec(loaded, finder),
-            landmark_model=landmark_model,
-            limits=Limits(max_bytes=max_bytes, max_pixels=max_pixels),
-            max_faces=max_faces,
-            min_face_px=min_face_px,
-            operating_point=options.operating_point(threshold),
-            batch_size=batch_size,
-            workers=workers,
-        ),
-    )
-    show = table if table is not None else not outputs and not json_lines
-    if overwrite:
-        _remove(outputs)
-    counts = _run(pipeline, samples, total, outputs, table=show, json_lines=json_lines)
+    check_outputs(outputs, inputs, resume=resume, overwrite=overwrite)
+    with locked(outputs):
+        # Once more: another scan may have ended between the first look and the lock.
+        check_outputs(outputs, inputs, resume=resume, overwrite=overwrite)
+        samples, total = _listed(inputs, recursive=recursive)
+        loaded = load(
+            detector,
+            revision=revision,
+            offline=offline,
+            allow_untrained=allow_untrained,
+            device=device,
+            dtype=dtype,
+        )
+        pipeline = Pipeline(
+            loaded,
+            Options(
+                faces=faces,
+                face=options.face_spec(loaded, finder),
+                landmark_model=landmark_model,
+                limits=Limits(max_bytes=max_bytes, max_pixels=max_pixels),
+                max_faces=max_faces,
+                min_face_px=min_face_px,
+                operating_point=options.operating_point(threshold),
+                batch_size=batch_size,
+                workers=workers,
+            ),
+        )
+        show = table if table is not None else not outputs and not json_lines
+        job = _Job(pipeline, samples, total, outputs, table=show, json_lines=json_lines)
+        counts = _finished(job, overwrite=overwrite)
     raise typer.Exit(_close(counts, outputs))
 
 
-def _check_outputs(outputs: list[Path], *, resume: bool, overwrite: bool) -> None:
-    """Nothing, if the outputs may be written: before any work, and before anything is removed."""
-    from unmask.ledger import ledger_path
-    from unmask.report import FORMATS, check_format, make_folder
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is scanned, and where it is told."""
 
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite contradict each other; give one of them")
-    if resume and not outputs:
-        raise ConfigError("--resume needs the output of the scan to go on with: -o FILE")
-    if len(set(outputs)) < len(outputs):
-        raise ConfigError("an output is given twice; give each -o FILE once")
-    for path in outputs:
-        check_format(path)
-        make_folder(path.parent)
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder; give the name of a file in it")
-        left = [each for each in (path, ledger_path(path)) if each.exists()]
-        if left and not (resume or overwrite):
-            raise OutputError(
-                f"{left[0]} exists. Go on with it by --resume, replace it by --overwrite, or give "
-                f"another output (formats: {', '.join(FORMATS)})."
-            )
-    if resume and outputs[0].exists() and not ledger_path(outputs[0]).exists():
-        raise OutputError(
-            f"{outputs[0]} has no ledger beside it ({ledger_path(outputs[0]).name}), so no scan "
-            "can go on with it. Give the first output of that scan first, or --overwrite."
-        )
-
-
-def _remove(outputs: list[Path]) -> None:
-    from unmask.ledger import ledger_files
-
-    for path in outputs:
-        for each in (path, *ledger_files(path)):
-            each.unlink(missing_ok=True)
+    pipeline: Pipeline
+    samples: Iterator[Sample]
+    total: int | None
+    outputs: list[Path]
+    table: bool
+    json_lines: bool
 
 
 def _listed(inputs: list[str], *, recursive: bool) -> tuple[Iterator[Sample], int | None]:
@@ -170,50 +153,76 @@ def _listed(inputs: list[str], *, recursive: bool) -> tuple[Iterator[Sample], in
     return read_sources(inputs, recursive=recursive), total
 
 
-def _run(
-    pipeline: Pipeline,
-    samples: Iterable[Sample],
-    total: int | None,
-    outputs: list[Path],
-    *,
-    table: bool,
-    json_lines: bool,
-) -> Counter[str]:
-    from unmask.ledger import Ledger, ledger_path
-    from unmask.report import TABLE_HEADER, open_writer, table_row, to_json
+def _finished(job: _Job, *, overwrite: bool) -> Counter[str]:
+    """Run the job; what was counted until its end or its interruption.
+
+    Raises:
+        SourceError: a list that is wrong further down; what stands before it is kept.
+    """
+    from unmask.cli.outputs import remove
+    from unmask.cli.streams import terminable
 
     counts: Counter[str] = Counter()
-    if json_lines and isinstance(sys.stdout, TextIOWrapper):
+    with terminable():
+        try:
+            first = list(islice(job.samples, 1))  # an empty list is an error by now
+            if overwrite:
+                remove(job.outputs)
+            _run(replace(job, samples=chain(first, job.samples)), counts)
+        except KeyboardInterrupt:  # out here a second one, while outputs are closed, is no other
+            counts["interrupted"] = 1
+        except SourceError as error:
+            from unmask.types import Status
+
+            kept = sum(counts[status] for status in get_args(Status))
+            if not (kept and job.outputs):
+                raise
+            raise SourceError(
+                f"{error} The {kept} results before it are kept; once it is put right, the same "
+                "command with --resume goes on."
+            ) from error
+    return counts
+
+
+def _run(job: _Job, counts: Counter[str]) -> None:
+    """Scan, write and print all samples; ``counts`` is right whenever this ends."""
+    from unmask.cli.outputs import saving, writing
+    from unmask.cli.streams import say
+    from unmask.ledger import Ledger, ledger_path
+    from unmask.report import TABLE_HEADER, table_row, to_json
+
+    if job.json_lines and isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as JSON is, whatever the terminal's is
+    go_on = bool(job.outputs)
     with ExitStack() as stack:
         ledger = None
-        if outputs:
-            ledger = Ledger(ledger_path(outputs[0]), pipeline.settings())
+        if job.outputs:
+            ledger = Ledger(ledger_path(job.outputs[0]), job.pipeline.settings())
             stack.enter_context(ledger)
-        writers = [stack.enter_context(closing(open_writer(path))) for path in outputs]
-        advance = stack.enter_context(progress("scanning", total))
-        if table:
-            typer.echo(TABLE_HEADER)
-        try:
-            for result in _remembered(pipeline, samples, ledger):
-                counts.update([result.status, *([result.verdict] if result.status == "ok" else [])])
-                with _saving():
-                    for writer in writers:
-                        writer.write(result)
-                if json_lines:
-                    typer.echo(to_json(result))
-                if table:
-                    typer.echo(table_row(result))
-                advance()
-        except KeyboardInterrupt:
-            counts["interrupted"] = 1
-    return counts
+            with saving():
+                ledger.record_outputs(job.outputs)
+        writers = [stack.enter_context(writing(path)) for path in job.outputs]
+        advance = stack.enter_context(progress("scanning", job.total))
+        if job.table:
+            say(TABLE_HEADER, go_on=go_on)
+        for result in _remembered(job.pipeline, job.samples, ledger):
+            counts.update([result.status, *([result.verdict] if result.status == "ok" else [])])
+            with saving():
+                for writer in writers:
+                    writer.write(result)
+            if job.json_lines:
+                say(to_json(result), go_on=go_on)
+            if job.table:
+                say(table_row(result), go_on=go_on)
+            advance()
 
 
 def _remembered(
     pipeline: Pipeline, samples: Iterable[Sample], ledger: Ledger | None
 ) -> Iterator[Result]:
     """The pipeline's results, each in the ledger before anything else sees it."""
+    from unmask.cli.outputs import saving
+
     underway: deque[Sample] = deque()
 
     def taken() -> Iterator[Sample]:
@@ -224,21 +233,9 @@ def _remembered(
     for result in pipeline(taken(), memory=ledger):
         sample = underway.popleft()
         if ledger is not None:
-            with _saving():
+            with saving():
                 ledger.add(sample, result)
         yield result
-
-
-@contextmanager
-def _saving() -> Iterator[None]:
-    """A full or vanished disk is an error that says how to go on, not a traceback."""
-    try:
-        yield
-    except (OSError, sqlite3.OperationalError) as error:
-        raise OutputError(
-            f"the output can no longer be written ({error}). Make room or give another output; "
-            "the same command with --resume goes on from what the ledger holds."
-        ) from error
 
 
 def _close(counts: Counter[str], outputs: list[Path]) -> int:
@@ -250,7 +247,7 @@ def _close(counts: Counter[str], outputs: list[Path]) -> int:
     if failed:
         line += "; not scored: " + ", ".join(f"{n} {status}" for status, n in failed.items())
     sys.stderr.write(line + "\n")
-    for path in outputs:
+    for path in filter(Path.exists, outputs):  # one may be missing after a second Ctrl-C
         sys.stderr.write(f"wrote {one_line(str(path))}\n")
     if counts["interrupted"]:
         again = "; the same command with --resume goes on" if outputs else ""
