@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
-from unmask.errors import MissingSource, SourceError, near_names
+from unmask.errors import ConfigError, MissingSource, SourceError, near_names
 from unmask.labels import label_from_directories
 from unmask.magic import IMAGE_SUFFIXES
 from unmask.manifest import MANIFEST_SUFFIXES, read_manifest
@@ -21,12 +23,16 @@ __all__ = ["IMAGE_SUFFIXES", "REFERENCE_SUFFIXES", "label_from_directories", "re
 REFERENCE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tiff", ".webp"})
 """What the original script took; ``.tif`` was not among them."""
 
+_SEPARATOR = r"[/\\]" if os.sep == "\\" else "/"
+_ALL_LEVELS = re.compile(rf"(?:^|(?<={_SEPARATOR}))\*\*(?:{_SEPARATOR}+\*\*)*(?:{_SEPARATOR}+|$)")
+"""The component ``**`` of a pattern, or several in a row."""
+
 _SHOWN = 10
 """How many names a message lists at most."""
 
 
 def read_sources(
-    inputs: Sequence[str | Path],
+    inputs: Sequence[str | Path] | str | Path,
     *,
     recursive: bool = True,
     suffixes: frozenset[str] | None = None,
@@ -38,8 +44,9 @@ def read_sources(
     once. What a list names (standard input, manifest) may be missing: that is a result later.
 
     Args:
-        inputs: Files, directories, glob patterns, manifests (``.csv``, ``.jsonl``), or ``-`` for
-            one path per line on standard input. An input given twice is read twice.
+        inputs: One, or several: files, directories, glob patterns, manifests (``.csv``,
+            ``.jsonl``), or ``-`` for one path per line on standard input. An input given twice
+            is read twice, but for ``-``.
         recursive: Whether the sub-directories of a directory are read too.
         suffixes: Lower-case, with the dot; only such files of directories and patterns. None:
             every file that is not hidden, since a file that is no picture gets a result too.
@@ -49,9 +56,14 @@ def read_sources(
         MissingSource: Nothing of that name, or nothing in it.
         ManifestError: A manifest that is not understood.
         SourceError: A directory that cannot be listed.
+        ConfigError: Standard input twice.
     """
+    if isinstance(inputs, str | Path):
+        inputs = [inputs]
     if not inputs:
         raise MissingSource("No input. Expected a file, directory, pattern, manifest or -.")
+    if sum(str(name) == "-" for name in inputs) > 1:
+        raise ConfigError("- is given twice; standard input can be read once")
     return chain.from_iterable(
         [_read_one(str(name), recursive, suffixes, stdin) for name in inputs]
     )
@@ -63,6 +75,8 @@ def _read_one(
     """The samples of one input; the first is looked for at once."""
     if name == "-":
         return _read_lines(sys.stdin if stdin is None else stdin)
+    if not name:
+        raise MissingSource("An empty name. Expected a file, directory, pattern, manifest or -.")
     path = Path(name)
     if os.path.isdir(name):  # noqa: PTH112 (False, not an error, where the system refuses)
         found = _read_directory(name, recursive, suffixes)
@@ -102,16 +116,44 @@ def _read_pattern(
 ) -> Iterator[Sample]:
     """What a pattern matches, each file once; a directory it matches is read as a directory."""
     root = _fixed_part(pattern)
+    links = _ALL_LEVELS.search(pattern) is None  # all levels are there without them, once
+    seen: set[tuple[int, int]] = set()  # one for all, so a match within a match is not read again
     names: set[str] = set()
-    for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207 (keeps the ./)
-        if os.path.isdir(match):  # noqa: PTH112
-            names.update(os.path.join(at, name) for at, name in _walk(match, recursive))  # noqa: PTH118
-        else:
+    for match in sorted(set(_matches(pattern)), key=_parts):
+        if not os.path.isdir(match):  # noqa: PTH112
             names.add(match)
+        elif links or not os.path.islink(match):  # noqa: PTH114
+            found = _walk(match, recursive, seen, links=links)
+            names.update(os.path.join(at, name) for at, name in found)  # noqa: PTH118
     for name in sorted(names, key=_parts):
         path = Path(name)
         if _wanted(name, suffixes):
             yield Sample(source=name, path=path, label=label_from_directories(path, root))
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """What a pattern matches. ``glob`` itself follows links below ``**``, and loops of them."""
+    top, *rest = _ALL_LEVELS.split(pattern, maxsplit=1)
+    if not rest:
+        yield from glob.iglob(pattern)  # noqa: PTH207 (keeps the ./)
+        return
+    for root in glob.iglob(top) if glob.has_magic(top) else [top]:  # noqa: PTH207
+        for at in _levels(root):
+            yield from _matches(os.path.join(glob.escape(at), rest[0] or "*"))  # noqa: PTH118
+
+
+def _levels(root: str) -> Iterator[str]:
+    """A directory and all below it that are neither hidden nor links: what ``**`` stands for."""
+    waiting = [root]
+    while waiting:
+        at = waiting.pop()
+        yield at
+        with suppress(OSError), os.scandir(at or os.curdir) as entries:  # as glob: no such level
+            waiting += [
+                os.path.join(at, entry.name)  # noqa: PTH118
+                for entry in entries
+                if entry.name[0] != "." and entry.is_dir(follow_symlinks=False)
+            ]
 
 
 def _fixed_part(pattern: str) -> Path:
@@ -144,17 +186,19 @@ def _wanted(name: str, suffixes: frozenset[str] | None) -> bool:
     return suffixes is None or os.path.splitext(name)[1].lower() in suffixes  # noqa: PTH122 (fast)
 
 
-def _walk(root: str, recursive: bool) -> Iterator[tuple[str, str]]:
+def _walk(
+    root: str, recursive: bool, seen: set[tuple[int, int]] | None = None, *, links: bool = True
+) -> Iterator[tuple[str, str]]:
     """``(directory, name)`` of all that is not hidden and not a directory, sorted by path.
 
-    Links to directories are followed. A directory that several names lead to is read once, under
-    the first of them, so loops end. One that cannot be listed is given like a file: it gets a
-    result that says so.
+    Links to directories are followed, or with ``links`` off left out. A directory that several
+    names lead to is read once, under the first of them, so loops end; ``seen`` are those read
+    before. One that cannot be listed is given like a file: it gets a result that says so.
 
     Raises:
         SourceError: ``root`` itself cannot be listed.
     """
-    seen: set[tuple[int, int]] = set()
+    seen = set() if seen is None else seen
     waiting: list[Iterator[tuple[str, str, bool]]] = [iter([("", root, True)])]
     while waiting:
         entry = next(waiting[-1], None)
@@ -169,7 +213,7 @@ def _walk(root: str, recursive: bool) -> Iterator[tuple[str, str]]:
             continue
         directory = os.path.join(at, name)  # noqa: PTH118 (keeps the "./" that the user wrote)
         try:
-            waiting.append(_entries(directory, seen))
+            waiting.append(_entries(directory, seen, links))
         except OSError as error:
             if not waiting[1:]:
                 raise SourceError(
@@ -178,7 +222,9 @@ def _walk(root: str, recursive: bool) -> Iterator[tuple[str, str]]:
             yield at, name
 
 
-def _entries(directory: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str, bool]]:
+def _entries(
+    directory: str, seen: set[tuple[int, int]], links: bool
+) -> Iterator[tuple[str, str, bool]]:
     """``(directory, name, whether a directory)``, sorted by name; nothing the second time."""
     status = os.stat(directory)  # noqa: PTH116 (a string all through: a million names)
     identity = (status.st_dev, status.st_ino)
@@ -186,7 +232,11 @@ def _entries(directory: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, 
         return iter(())
     seen.add(identity)
     with os.scandir(directory) as entries:
-        listed = [(entry.name, _is_directory(entry)) for entry in entries if entry.name[0] != "."]
+        listed = [
+            (entry.name, _is_directory(entry))
+            for entry in entries
+            if entry.name[0] != "." and (links or not (entry.is_symlink() and _is_directory(entry)))
+        ]
     listed.sort()
     return ((directory, name, is_directory) for name, is_directory in listed)
 
