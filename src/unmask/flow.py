@@ -8,16 +8,36 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from unmask.faces import FaceFinder
 from unmask.prepare import Memory, Prepared, Stage, prepare
 from unmask.types import Sample
 
-__all__ = ["batches", "ordered", "prepare_all"]
+__all__ = ["UntilError", "batches", "ordered", "prepare_all"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class UntilError(Generic[T]):
+    """Items that end where their source fails, so that those before it are finished first."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = items
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        """The items before the error."""
+        try:
+            yield from self._items
+        except Exception as error:  # noqa: BLE001 (kept, and raised by check)
+            self._error = error
+
+    def check(self) -> None:
+        """Raise the error of the source, if there was one."""
+        if self._error is not None:
+            raise self._error
 
 
 def prepare_all(

@@ -6,19 +6,20 @@ crops go through the tower in the calling thread. What waits between the two is 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from unmask.aggregate import judge, picture_reasons, picture_verdict, strongest
 from unmask.errors import ConfigError, near_names
-from unmask.flow import batches, prepare_all
+from unmask.flow import UntilError, batches, prepare_all
 from unmask.images import Limits
 from unmask.models.detector import Detector
 from unmask.prepare import Memory, Prepared, Stage
@@ -37,6 +38,10 @@ from unmask.versions import versions
 __all__ = ["FaceMode", "Options", "Pipeline"]
 
 FaceMode = Literal["auto", "largest", "all", "none"]
+NoFace = Literal["report", "whole_picture"]
+
+_LARGEST_BATCH = 4096
+"""Beyond it nothing gets faster, and the pictures that wait no longer fit into memory."""
 
 FIXED_HALF = OperatingPoint("fixed", fake_at=0.5, real_below=0.5, source="fixed")
 UNTRAINED = Reason(
@@ -55,7 +60,7 @@ class Options:
     """Finder and crop; None takes those the detector was trained with."""
     landmark_model: Path | None = None
     """Landmark file of the ``dlib81`` finder; None takes the fetched one."""
-    no_face: Literal["report", "whole_picture"] = "report"
+    no_face: NoFace = "report"
     """``whole_picture`` scores the uncropped picture where no face is found, and says so."""
     limits: Limits = field(default_factory=Limits)
     max_faces: int = 32
@@ -76,11 +81,28 @@ class Options:
         Raises:
             ConfigError: names the option, its value and its range.
         """
-        for name, least in (("batch_size", 1), ("max_faces", 1), ("min_face_px", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        for name, known in (("faces", FaceMode), ("no_face", NoFace)):
+            if getattr(self, name) not in get_args(known):
+                given, names = getattr(self, name), " or ".join(get_args(known))
+                raise ConfigError(f"{name} is {given!r}; it must be {names}")
+        for name, value, least in (
+            ("batch_size", self.batch_size, 1),
+            ("max_faces", self.max_faces, 1),
+            ("max_bytes", self.limits.max_bytes, 1),
+            ("max_pixels", self.limits.max_pixels, 1),
+            ("min_face_px", self.min_face_px, 0),
+            ("min_sharpness", self.min_sharpness, 0),
+        ):
+            if not (value >= least and math.isfinite(value)):
+                raise ConfigError(f"{name} is {value}; it must be a number from {least}")
+        if self.batch_size > _LARGEST_BATCH:
+            raise ConfigError(f"batch_size is {self.batch_size}; it must be 1 to {_LARGEST_BATCH}")
         if self.workers is not None and not 0 <= self.workers <= 256:
             raise ConfigError(f"workers is {self.workers}; it must be 0 to 256")
+        if isinstance(self.operating_point, bool):
+            raise ConfigError(
+                f"operating_point is {self.operating_point}; give a name or a number from 0 to 1"
+            )
         if isinstance(self.operating_point, float | int) and not 0 <= self.operating_point <= 1:
             raise ConfigError(
                 f"the threshold {self.operating_point} is no probability; give 0 to 1 or a name"
@@ -133,14 +155,19 @@ class Pipeline:
     def __call__(
         self, samples: Iterable[Sample], *, memory: Memory | None = None
     ) -> Iterator[Result]:
-        """Yield one result per sample, in order. ``memory`` spares what was answered before."""
+        """Yield one result per sample, in order. ``memory`` spares what was answered before.
+
+        An error of ``samples`` is raised after the results of all samples before it.
+        """
         size = self.options.batch_size
+        source = UntilError(samples)
         ready = prepare_all(
-            samples, self._stage, workers=self.options.workers, waiting=2 * size, memory=memory
+            source, self._stage, workers=self.options.workers, waiting=2 * size, memory=memory
         )
         with closing(ready):
             for batch in batches(ready, size):
                 yield from self._score(batch, memory)
+        source.check()
 
     def _score(self, batch: list[Prepared], memory: Memory | None) -> Iterator[Result]:
         """One result per prepared sample; bytes that occur twice go through the tower once."""
