@@ -7,9 +7,11 @@ are not scored again. Each result is durable against the death of the process on
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,13 +21,14 @@ from unmask.files import valid_text
 from unmask.report import from_json, to_json
 from unmask.types import Result, Sample
 
-__all__ = ["Ledger", "ledger_files", "ledger_path"]
+__all__ = ["Ledger", "ledger_files", "ledger_path", "recorded_outputs"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS results (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, result TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outputs (path TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS results_by_bytes ON results (sha256);
 """
 
@@ -60,15 +63,13 @@ class Ledger:
         """
         self._lock = threading.Lock()
         self._path = path
+        self._seen: dict[int, tuple[int | None, int | None]] = {}
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
             self._check(settings)
         except sqlite3.DatabaseError as error:
-            raise OutputError(
-                f"{path} cannot be used as the ledger of this run ({error}); delete it, or write "
-                "to another output"
-            ) from error
+            raise _unusable(path, error) from error
 
     def _check(self, settings: Mapping[str, object]) -> None:
         now = json.loads(json.dumps(settings, default=str))
@@ -105,13 +106,25 @@ class Ledger:
             count: int = self._db.execute("SELECT count(*) FROM results").fetchone()[0]
         return count
 
+    def record_outputs(self, outputs: Iterable[Path]) -> None:
+        """Remember the names of the files that this run writes."""
+        rows = [(_beside(self._path, path),) for path in outputs]
+        with self._lock:
+            self._db.executemany("INSERT OR IGNORE INTO outputs VALUES (?)", rows)
+
     def recall_path(self, sample: Sample) -> Result | None:
-        """The stored result of a file whose size and time of change are as they were."""
+        """The stored result of a file whose size and time of change are as they were.
+
+        They are kept for :meth:`add`: it must store them as they were before the file was read.
+        """
+        seen = _stat(sample.path)
+        with self._lock:
+            self._seen[id(sample)] = seen
         row = self._row(
             "SELECT size, mtime_ns, result FROM results WHERE path = ? AND sha256 IS NOT NULL",
-            valid_text(str(sample.path)),
+            _key(sample.path),
         )
-        if row is None or row[:2] != _stat(sample.path):
+        if row is None or row[:2] != seen:
             return None
         return from_json(row[2])
 
@@ -127,16 +140,52 @@ class Ledger:
 
     def add(self, sample: Sample, result: Result) -> None:
         """Store one answer; it survives the death of the process from here on."""
-        size, mtime_ns = _stat(sample.path)
-        path = valid_text(str(sample.path))
-        values = (path, size, mtime_ns, result.sha256, to_json(result))
+        now = _stat(sample.path)
+        path, line = _key(sample.path), to_json(result)
         with self._lock:
+            size, mtime_ns = self._seen.pop(id(sample), now)
+            values = (path, size, mtime_ns, result.sha256, line)
             self._db.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", values)
 
 
 def _stat(path: Path) -> tuple[int | None, int | None]:
     try:
         stat = path.stat()
-    except OSError:  # gone or not ours to see: never equal to a stored pair
+    except (OSError, ValueError):  # gone, not ours to see, or no name that a file can have
         return None, None
     return stat.st_size, stat.st_mtime_ns
+
+
+def _key(path: Path) -> str:
+    """The name of a file, wherever the next scan is started."""
+    return valid_text(str(path.absolute()))
+
+
+def _beside(ledger: Path, output: Path) -> str:
+    """The name of an output as seen from the ledger's folder, so that both can be moved."""
+    folder, path = (Path(os.path.realpath(each)) for each in (ledger.parent, output))
+    return valid_text(str(path.relative_to(folder) if path.is_relative_to(folder) else path))
+
+
+def recorded_outputs(ledger: Path, outputs: Sequence[Path]) -> set[Path]:
+    """Those of ``outputs`` that runs with this ledger wrote.
+
+    Raises:
+        OutputError: the file is no ledger.
+    """
+    try:
+        with closing(sqlite3.connect(ledger)) as db:
+            known = {row[0] for row in db.execute("SELECT path FROM outputs")}
+    except sqlite3.DatabaseError as error:
+        raise _unusable(ledger, error) from error
+    return {path for path in outputs if _beside(ledger, path) in known}
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> OutputError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without its detail
+    foreign = code in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+    advice = "delete it" if foreign else "make room or look at the rights"
+    return OutputError(
+        f"{path} cannot be used as the ledger of this run ({error}); {advice}, or write to "
+        "another output"
+    )

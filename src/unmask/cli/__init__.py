@@ -7,6 +7,8 @@ use, 130 interrupted (what is done is saved).
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -17,6 +19,7 @@ from unmask.cli.align import align
 from unmask.cli.fetch import fetch
 from unmask.cli.models import models
 from unmask.cli.scan import scan
+from unmask.cli.streams import open_closed_streams
 from unmask.cli.train import train
 from unmask.errors import UnmaskError
 
@@ -46,12 +49,27 @@ def _root(
     """Tells whether faces and images are real or fake."""
 
 
+def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb; Ctrl-C anywhere in it is one word and exit code 130."""
+
+    @wraps(verb)
+    def run(**arguments: object) -> None:
+        try:
+            verb(**arguments)
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted\n")
+            raise typer.Exit(130) from None
+
+    return run
+
+
 for verb in (scan, train, align, models, fetch):
-    app.command()(verb)
+    app.command()(_interruptible(verb))
 
 
 def main() -> None:
     """Run the command line; an error of ours is a sentence on stderr and exit code 2."""
+    open_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is spelt out
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
