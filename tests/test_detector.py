@@ -254,6 +254,12 @@ def test_missing_weights_are_listed(folder):
         load(folder)
 
 
+def test_a_head_of_another_shape_is_refused_by_name(folder):
+    edit_weights(folder, lambda w: w.update({"head.linear.weight": torch.zeros(2, 3)}))
+    with pytest.raises(IncompatibleWeights, match=r"have another shape: head\.linear\.weight"):
+        load(folder)
+
+
 def test_left_over_weights_are_listed(folder):
     edit_weights(folder, lambda w: w.update({"classifier.weight": torch.zeros(2)}))
     with pytest.raises(IncompatibleWeights, match=r"are left over: classifier\.weight"):
@@ -348,6 +354,17 @@ def test_labels_give_the_loss(folder):
     torch.testing.assert_close(
         output.loss, torch.nn.functional.cross_entropy(output.logits, torch.tensor([0, 1]))
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "remedy"), [("float32", "train them again"), ("bfloat16", "use --dtype float32")]
+)
+def test_logits_that_are_not_finite_are_refused_with_a_remedy(folder, dtype, remedy):
+    detector = load(folder, device="cpu", dtype=dtype)
+    with torch.no_grad():
+        detector.model.head.linear.bias.fill_(float("nan"))
+    with pytest.raises(IncompatibleWeights, match=f"not finite in torch.{dtype}; .*{remedy}"):
+        detector.logits(pictures())
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
@@ -468,7 +485,7 @@ def test_a_folder_whose_head_is_marked_untrained_is_refused(tmp_path):
 
 def test_somebody_elses_classifier_is_refused(tmp_path):
     ViTForImageClassification(TOWERS["vit"]).save_pretrained(tmp_path / "vit")
-    with pytest.raises(IncompatibleWeights, match="unmask convert hf"):
+    with pytest.raises(IncompatibleWeights, match=r"which of its labels .* Name a folder"):
         load(tmp_path / "vit", allow_untrained=True)
 
 
@@ -529,7 +546,7 @@ def test_a_folder_without_config_is_no_detector(tmp_path):
 
 def test_a_file_is_no_detector(tmp_path):
     (tmp_path / "x.pth").write_bytes(b"x")
-    with pytest.raises(UnknownDetector, match="is a file"):
+    with pytest.raises(UnknownDetector, match="a single weights file is not a detector"):
         load(tmp_path / "x.pth")
 
 

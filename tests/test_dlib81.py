@@ -136,7 +136,17 @@ def test_a_missing_file_says_how_to_get_it(tmp_path):
 def test_a_file_that_is_not_dlib_s_is_refused(tmp_path):
     path = tmp_path / "wrong.dat"
     path.write_bytes(b"no landmarks here, and none to come")
-    with pytest.raises(LandmarkFileError, match="is not a dlib landmark file"):
+    with pytest.raises(LandmarkFileError, match="is not a dlib landmark file") as caught:
+        Dlib81(path)
+    assert "Remove" not in str(caught.value)
+
+
+def test_a_damaged_file_that_was_fetched_may_be_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNMASK_HOME", str(tmp_path))
+    path = tmp_path / "landmarks" / "x.dat"
+    path.parent.mkdir()
+    path.write_bytes(b"no landmarks here, and none to come")
+    with pytest.raises(LandmarkFileError, match="Remove it and run 'unmask fetch landmarks'"):
         Dlib81(path)
 
 

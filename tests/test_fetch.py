@@ -288,6 +288,11 @@ def test_a_given_file_that_is_wrong_is_refused(file, target, tmp_path):
     assert list(target.parent.iterdir()) == []
 
 
+def test_an_address_of_another_scheme_is_refused(file, target):
+    with pytest.raises(LandmarkFileError, match="scheme not supported: ftp"):
+        fetch_landmarks(target, source="ftp://example.org/x.dat", file=file)
+
+
 def test_a_given_file_that_is_missing_is_refused(file, target, tmp_path):
     with pytest.raises(LandmarkFileError, match="No such file"):
         fetch_landmarks(target, source=str(tmp_path / "none.dat"), file=file)

@@ -93,7 +93,8 @@ def fetch_landmarks(
 
     Raises:
         LandmarkFileError: No source had the right file (names every one with what went wrong),
-            another file is in its place, or the place cannot be written to.
+            another file is in its place, the place cannot be written to, or ``source`` is an
+            address that is not http(s).
     """
     target = landmarks_path() if destination is None else destination
     report = progress or (lambda _done, _total: None)
@@ -153,6 +154,12 @@ def _sources(
         ]
     if source.startswith(("http://", "https://")):
         return [(source, lambda part: _download(source, part, file, report))]
+    if "://" in source:
+        scheme = source.partition("://")[0]
+        raise LandmarkFileError(
+            f"{source}: scheme not supported: {scheme}. Expected a file, or an address with http "
+            "or https; download it yourself and give the file with --from."
+        )
     return [(source, lambda part: _copy(Path(source).expanduser(), part, file, report))]
 
 

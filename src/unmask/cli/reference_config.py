@@ -147,9 +147,10 @@ class _Reader:
 
     def count(self, key: str, default: int, *, least: int = 1, most: int | None = None) -> int:
         value = self.given.get(key, default)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not whole or value < least or (most is not None and value > most):
-            bound = "" if most is None else f" to {most}"
+        bound = "" if most is None else f" to {most}"
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise self.wrong(key, f"a whole number from {least}{bound}")
+        if most is not None and value > most:
             raise self.wrong(key, f"a whole number from {least}{bound}")
         return value
 

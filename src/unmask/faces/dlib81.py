@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from unmask.errors import LandmarkFileError
 from unmask.faces import by_area
-from unmask.fetch import landmarks_path
+from unmask.fetch import cache_root, landmarks_path
 from unmask.types import Face, Image
 
 __all__ = ["POINTS", "Dlib81"]
@@ -90,6 +90,13 @@ def _load(path: Path) -> dlib.shape_predictor:
     return _read(path, state.st_size, state.st_mtime_ns)
 
 
+def _remedy(path: Path) -> str:
+    """What to do about a file that is no landmark file; only our own is there to be removed."""
+    if path.is_relative_to(cache_root()):
+        return "Remove it and run 'unmask fetch landmarks'."
+    return "Give another one, or none to use the one that 'unmask fetch landmarks' gets."
+
+
 @lru_cache(maxsize=2)
 def _read(path: Path, _size: int, _mtime_ns: int) -> dlib.shape_predictor:
     """The predictor, read once per process while the file stays as it is.
@@ -101,8 +108,7 @@ def _read(path: Path, _size: int, _mtime_ns: int) -> dlib.shape_predictor:
         predictor = dlib.shape_predictor(str(path))
     except RuntimeError as error:
         raise LandmarkFileError(
-            f"{path} is not a dlib landmark file, or a damaged one ({error}). "
-            "Remove it and run 'unmask fetch landmarks'."
+            f"{path} is not a dlib landmark file, or a damaged one ({error}). {_remedy(path)}"
         ) from error
     blank = np.zeros((64, 64, 3), np.uint8)
     count = predictor(blank, dlib.rectangle(8, 8, 55, 55)).num_parts

@@ -86,9 +86,11 @@ class Detector:
         with torch.inference_mode():
             logits: npt.NDArray[np.float32] = self.model.logit(pixels).float().cpu().numpy()
         if not np.isfinite(logits).all():
+            remedy = "use --dtype float32 or bfloat16"
+            if self.dtype == torch.float32:
+                remedy = "its weights are damaged or of no use; fetch or train them again"
             raise IncompatibleWeights(
-                f"{self.ref.id} gives logits that are not finite in {self.dtype}; "
-                "use --dtype float32 or bfloat16"
+                f"{self.ref.id} gives logits that are not finite in {self.dtype}; {remedy}"
             )
         return logits
 
@@ -239,6 +241,6 @@ def _refuse_foreign_classifier(located: Located) -> None:
     if classifiers:
         raise IncompatibleWeights(
             f"{located.id} is a {classifiers[0]} of its own making: which of its labels "
-            f"{values.get('id2label')} means fake is not ours to guess. Convert it first, stating "
-            "that ('unmask convert hf')."
+            f"{values.get('id2label')} means fake is not ours to guess. Name a folder that "
+            "'unmask train' wrote, or a bare vision model."
         )

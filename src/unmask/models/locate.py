@@ -91,8 +91,8 @@ def _local_folder(folder: Path, name: str) -> Path:
         raise UnknownDetector(f"the folder {name!r} holds no config.json, so no detector is there")
     if folder.is_file():
         raise UnknownDetector(
-            f"{name!r} is a file; a detector is a folder (convert a checkpoint with "
-            "'unmask convert'), a Hub id org/name, or a built-in name"
+            f"{name!r} is a file, and a single weights file is not a detector; name a folder, a "
+            "Hub id org/name, or a built-in name"
         )
     known = [*BUILTINS, *_neighbours(folder, name)]
     raise UnknownDetector(

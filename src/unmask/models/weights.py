@@ -145,6 +145,7 @@ def load_strictly(
                 dtype=torch.float32,
                 local_files_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # _check_keys refuses them, in words of ours
                 **options,
             )
     except (OSError, RuntimeError) as error:
