@@ -40,7 +40,8 @@ h2 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
 .fake { color: var(--fake); stroke: var(--fake); }
 .real { color: var(--real); stroke: var(--real); }
 .inconclusive { color: var(--open); stroke: var(--open); }
-ul { margin: .4rem 0 0; padding-left: 1.1rem; font-size: .85rem; opacity: .85; }
+ul { margin: .4rem 0 0; padding-left: 1.1rem; font-size: .85rem; opacity: .85;
+  overflow-wrap: anywhere; }
 footer { margin-top: 2rem; font-size: .85rem; opacity: .8; }
 """
 
