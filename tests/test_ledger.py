@@ -7,7 +7,7 @@ import pytest
 
 from tiny_detectors import sample, write_pictures
 from unmask.errors import OutputError
-from unmask.ledger import Ledger, ledger_files, ledger_path
+from unmask.ledger import Ledger, ledger_files, ledger_path, recorded_outputs
 from unmask.pipeline import Options, Pipeline
 from unmask.sources import read_sources
 from unmask.types import Result
@@ -79,6 +79,61 @@ def test_a_name_that_is_no_utf8_is_kept_and_recalled(tmp_path, result):
     with Ledger(tmp_path / "l.sqlite", SETTINGS) as ledger:
         ledger.add(sample(path), replace(result, source=str(path)))
         assert ledger.recall_path(sample(path)).sha256 == result.sha256
+
+
+def test_a_file_that_changes_after_it_was_read_is_not_recalled(tmp_path, result):
+    given = sample(tmp_path / "a.png")
+    with Ledger(tmp_path / "l.sqlite", SETTINGS) as ledger:
+        assert ledger.recall_path(given) is None  # as before it is read
+        (tmp_path / "a.png").write_bytes(b"something else")
+        ledger.add(given, result)
+        assert ledger.recall_path(given) is None
+
+
+def test_a_relative_name_is_recalled_from_elsewhere(tmp_path, result, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Ledger(tmp_path / "l.sqlite", SETTINGS) as ledger:
+        ledger.add(sample(Path("a.png")), result)
+        (tmp_path / "sub").mkdir()
+        monkeypatch.chdir(tmp_path / "sub")
+        assert ledger.recall_path(sample(Path("a.png"))) is None
+        assert ledger.recall_path(sample(tmp_path / "a.png")) == result
+
+
+@pytest.mark.parametrize("name", ["a\0.png", "\ud800.png"])
+def test_a_name_that_no_file_can_have_is_stored_and_never_recalled(tmp_path, result, name):
+    with Ledger(tmp_path / "l.sqlite", SETTINGS) as ledger:
+        ledger.add(sample(Path(name)), result)
+        assert ledger.recall_path(sample(Path(name))) is None
+        assert len(ledger) == 1
+
+
+def test_outputs_are_recorded_as_seen_from_the_ledger(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    with Ledger(old / "l.sqlite", SETTINGS) as ledger:
+        ledger.record_outputs([old / "a.csv", tmp_path / "b.csv"])
+    old.rename(new)
+    asked = [new / "a.csv", tmp_path / "b.csv", new / "c.csv"]
+    assert recorded_outputs(new / "l.sqlite", asked) == set(asked[:2])
+
+
+def test_outputs_are_not_looked_for_in_what_is_no_ledger(tmp_path):
+    (tmp_path / "l.sqlite").write_text("not a database, but of some length" * 100)
+    with pytest.raises(OutputError, match="cannot be used as the ledger"):
+        recorded_outputs(tmp_path / "l.sqlite", [])
+
+
+def test_a_full_disk_is_no_reason_to_delete_a_ledger(tmp_path, monkeypatch):
+    def full(*_args: object, **_options: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr("unmask.ledger.sqlite3.connect", full)
+    with pytest.raises(OutputError, match="make room") as caught:
+        Ledger(tmp_path / "l.sqlite", SETTINGS)
+    assert "delete" not in str(caught.value)
 
 
 def test_the_same_settings_open_it_again(tmp_path):

@@ -2,6 +2,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -174,11 +175,36 @@ def test_an_untrained_head_is_not_blamed_for_what_was_not_scored(untrained_folde
     ("option", "value"),
     [("batch_size", 0), ("max_faces", 0), ("min_face_px", -1.0), ("workers", -1),
      ("workers", 257), ("operating_point", 1.5), ("operating_point", float("nan")),
-     ("operating_point", 2)],
+     ("operating_point", 2), ("operating_point", True), ("min_face_px", float("nan")),
+     ("min_face_px", float("inf")), ("min_sharpness", float("nan")), ("batch_size", 4097),
+     ("faces", "bogus"), ("no_face", "bogus")],
 )  # fmt: skip
 def test_an_option_outside_its_range_is_refused(option, value):
     with pytest.raises(ConfigError, match=str(value)):
         Options(**{option: value})
+
+
+@pytest.mark.parametrize("limits", [Limits(max_bytes=0), Limits(max_pixels=-1)])
+def test_a_limit_that_lets_nothing_through_is_refused(limits):
+    with pytest.raises(ConfigError, match=r"max_\w+ is"):
+        Options(limits=limits)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_stands_before_an_error_of_the_source_is_given_out_first(
+    image_detector, tmp_path, workers
+):
+    folder = write_pictures(tmp_path / "in", ["a.png", "b.png", "c.png"])
+
+    def samples() -> Iterator[Sample]:
+        yield from read_sources([folder])
+        raise ValueError("no more")
+
+    results = Pipeline(image_detector, Options(workers=workers))(samples())
+    found = [Path(result.source).name for result in islice(results, 3)]
+    assert found == ["a.png", "b.png", "c.png"]
+    with pytest.raises(ValueError, match="no more"):
+        next(results)
 
 
 def test_a_finder_that_cannot_work_is_an_error_before_any_file(face_detector, tmp_path):

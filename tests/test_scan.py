@@ -18,9 +18,10 @@ import pytest
 from running import Cli, environment, process
 from tiny_detectors import noise_image, write_picture, write_pictures
 from unmask.cli import main
+from unmask.cli.outputs import locked
 from unmask.ledger import ledger_path
 from unmask.models.detector import Detector
-from unmask.report import from_json
+from unmask.report import FORMATS, from_json
 from unmask.types import Image, Result
 
 SUFFIXES = (".jsonl", ".csv", ".json", ".txt", ".html")
@@ -135,6 +136,18 @@ def test_the_same_scan_writes_every_format(scan, folder, tmp_path):
         (["gone.png", "-o", "old.csv", "--overwrite"], "no such file"),
         (["in", "-o", "old.csv", "-o", "out.xlsx", "--overwrite"], "no output format"),
         (["in", "-d", "no_such_detector", "-o", "old.csv", "--overwrite"], "no detector"),
+        (["old.csv", "-o", "old.csv", "--overwrite"], "would replace the input"),
+        (["in", "in/../old.csv", "-o", "old.csv", "--overwrite"], "would replace the input"),
+        (["hard.csv", "-o", "old.csv", "--overwrite"], "would replace the input"),
+        (["in", "-o", "out.csv", "-o", "in/../out.csv"], "given twice"),
+        (["in", "-o", "out.csv", "-o", "old.csv", "--resume"], "has no ledger"),
+        (["in", "--max-pixels", "0"], "max_pixels is 0"),
+        (["in", "--batch-size", "4097"], "1 to 4096"),
+        (["in", "--min-face-px", "nan"], "min_face_px is nan"),
+        (["in", "--json", "--table"], "--json and --table"),
+        (["in", "--faces", "none", "--finder", "yunet"], "no --finder to choose"),
+        ([""], "empty name"),
+        (["-", "-"], "given twice"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else "",
 )
@@ -143,6 +156,7 @@ def test_wrong_use_is_exit_code_2_and_writes_nothing(
 ):
     monkeypatch.chdir(tmp_path)
     Path("old.csv").write_text("precious", encoding="utf-8")
+    Path("hard.csv").hardlink_to("old.csv")
     Path("folder.csv").mkdir()
     before = sorted(tmp_path.rglob("*"))
     outcome = scan(*arguments)
@@ -355,7 +369,155 @@ def test_the_same_bytes_under_two_names_are_scored_once(scan, folder, tmp_path, 
     assert len({each.logit for each in found if each.sha256 == found[0].sha256}) == 1
 
 
+def test_resume_does_not_replace_what_no_scan_wrote(scan, folder, tmp_path):
+    output, other = tmp_path / "out.jsonl", tmp_path / "other.csv"
+    scan(folder, "-o", output)
+    other.write_text("precious", encoding="utf-8")
+    outcome = scan(folder, "-o", output, "-o", other, "--resume")
+    assert (outcome.code, "was not written by the scan" in outcome.err) == (2, True)
+    assert other.read_text(encoding="utf-8") == "precious"
+    other.unlink()
+    for _ in range(2):  # the second time it is known
+        assert scan(folder, "-o", output, "-o", other, "--resume").code == 0
+
+
+def test_two_scans_do_not_write_one_output_at_once(scan, folder, tmp_path):
+    output = tmp_path / "out.csv"
+    with locked([output]):
+        outcome = scan(folder, "-o", output)
+    assert (outcome.code, "in use by another scan" in outcome.err) == (2, True)
+    assert not output.exists()
+    assert scan(folder, "-o", output).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in", "out.csv", "out.csv.ledger.sqlite",
+    ]  # fmt: skip
+
+
+def test_a_bad_row_ends_a_scan_after_what_stands_before_it(scan, folder, tmp_path):
+    rows = [f"in/{name}.png,real" for name in "abc"]
+    manifest, output = tmp_path / "list.csv", tmp_path / "out.jsonl"
+    manifest.write_text("\n".join(["path,label", *rows, "in/d.png,maybe"]), encoding="utf-8")
+    outcome = scan(manifest, "-o", output)
+    assert outcome.code == 2
+    assert "line 5" in outcome.err
+    assert "The 3 results before it are kept" in outcome.err
+    assert names(output) == ["a.png", "b.png", "c.png"]
+    manifest.write_text("\n".join(["path,label", *rows, "in/d.png,fake"]), encoding="utf-8")
+    assert scan(manifest, "-o", output, "--resume").code == 0
+
+
+def test_an_empty_list_leaves_nothing_and_removes_nothing(scan, folder, tmp_path, monkeypatch):
+    given(monkeypatch, b"")
+    assert scan("-", "-o", tmp_path / "out.csv").code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    scan(folder, "-o", tmp_path / "out.csv")
+    given(monkeypatch, b"")
+    assert scan("-", "-o", tmp_path / "out.csv", "--overwrite").code == 2
+    assert (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("name", [b"a\0b.png", b"\xed\xa0\x80.png"])
+def test_a_listed_name_that_no_file_can_have_is_a_result(scan, tmp_path, monkeypatch, name):
+    given(monkeypatch, name + b"\n")
+    outcome = scan("-", "-o", tmp_path / "out.jsonl")
+    assert outcome.code == 1
+    assert [each.status for each in results(tmp_path / "out.jsonl")] == ["unreadable"]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".txt", ".html", ".csv"])
+def test_a_disk_that_is_full_at_the_end_is_a_sentence(scan, folder, tmp_path, monkeypatch, suffix):
+    kind = FORMATS[suffix]
+
+    def full(_self: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(kind, "close", full)
+    outcome = scan(folder, "-o", tmp_path / f"out{suffix}")
+    assert outcome.code == 2
+    assert "--resume goes on" in outcome.err
+
+
+# Streams
+
+
+def test_a_full_standard_output_is_one_sentence(image_folder, folder):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "unmask", "scan", str(folder), "-d", str(image_folder)],
+            env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "standard output cannot be written" in done.stderr
+
+
+def test_a_closed_standard_error_changes_no_exit_code(scan, folder, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert scan(folder).code == 0
+    monkeypatch.setattr(sys, "stderr", None)
+    assert scan("gone.png").code == 2
+
+
+def test_a_reader_that_goes_away_does_not_stop_what_is_written(scan, folder, tmp_path, monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert scan(folder, "--table", "-o", tmp_path / "out.jsonl").code == 0
+    assert len(results(tmp_path / "out.jsonl")) == 5
+
+
 # Interrupted
+
+
+def test_a_request_to_end_is_an_interruption(scan, folder, tmp_path, monkeypatch):
+    calls = iter(range(10))
+    logits = Detector.logits
+
+    def ended(self: Detector, images: Image) -> np.ndarray:
+        if next(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return logits(self, images)
+
+    monkeypatch.setattr(Detector, "logits", ended)
+    before = signal.getsignal(signal.SIGTERM)
+    outcome = scan(folder, "-o", tmp_path / "out.jsonl", "--batch-size", 2)
+    assert outcome.code == 130
+    assert names(tmp_path / "out.jsonl") == ["a.png", "b.png", "c.png", "d.png"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_interruption_does_not_lose_the_message(scan, folder, tmp_path, monkeypatch):
+    interrupt_at(monkeypatch, 2)
+
+    def again(_self: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FORMATS[".json"], "close", again)
+    outcome = scan(folder, "-o", tmp_path / "out.json", "--batch-size", 2)
+    assert outcome.code == 130
+    assert "wrote" not in outcome.err
+    assert outcome.err.endswith("interrupted; the same command with --resume goes on\n")
+
+
+def test_an_interruption_before_the_scan_is_one_word(scan, folder, monkeypatch):
+    def stopped(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unmask.models.detector.load", stopped)
+    outcome = scan(folder)
+    assert (outcome.code, outcome.err) == (130, "interrupted\n")
+
+
+def test_an_interruption_while_the_package_is_imported_is_one_word(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from unmask.__main__ import main\n"
+        "main()"
+    )
+    done = process("-c", code)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:

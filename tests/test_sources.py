@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from unmask import sources
-from unmask.errors import ManifestError, MissingSource, SourceError
+from unmask.errors import ConfigError, ManifestError, MissingSource, SourceError
 from unmask.sources import (
     IMAGE_SUFFIXES,
     REFERENCE_SUFFIXES,
@@ -443,3 +443,51 @@ def test_d9_the_input_directory_itself_can_be_the_label(here: Path, given: str) 
 def test_reference_suffixes_are_those_of_the_original_script() -> None:
     assert sorted(REFERENCE_SUFFIXES) == [".bmp", ".jpeg", ".jpg", ".png", ".tiff", ".webp"]
     assert REFERENCE_SUFFIXES < IMAGE_SUFFIXES
+
+
+# hostile inputs
+
+
+def test_one_name_need_not_be_in_a_list(here: Path) -> None:
+    touch("a.jpg")
+    assert [sample.source for sample in read_sources("a.jpg")] == ["a.jpg"]
+    assert [sample.source for sample in read_sources(Path("a.jpg"))] == ["a.jpg"]
+
+
+def test_an_empty_name_is_an_error(here: Path) -> None:
+    with pytest.raises(MissingSource, match="empty name"):
+        read_sources([""])
+
+
+def test_standard_input_twice_is_an_error_up_front() -> None:
+    with pytest.raises(ConfigError, match="given twice"):
+        read_sources(["-", "-"])
+
+
+@pytest.mark.parametrize("pattern", ["d/**", "d/**/*", "d/**/**", "**", "*/**/*.jpg"])
+def test_loops_of_links_below_all_levels_end_and_give_each_file_once(
+    here: Path, pattern: str
+) -> None:
+    touch("d/1.jpg", "d/e/2.jpg", "d/e/f/3.jpg")
+    for number in range(8):
+        Path(f"d/loop{number}").symlink_to(here / "d", target_is_directory=True)
+        Path(f"d/e/loop{number}").symlink_to(here, target_is_directory=True)
+    assert names(pattern) == ["d/1.jpg", "d/e/2.jpg", "d/e/f/3.jpg"]
+
+
+def test_hidden_directories_are_no_level_of_a_pattern(here: Path) -> None:
+    touch("d/1.jpg", "d/.h/2.jpg")
+    assert names("d/**/*.jpg") == ["d/1.jpg"]
+
+
+def test_a_match_within_a_match_is_not_listed_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch("d/a/b/c/1.jpg")
+    walked: list[str] = []
+    real = sources._entries
+    monkeypatch.setattr(
+        sources, "_entries", lambda at, *rest: walked.append(at) or list(real(at, *rest)).__iter__()
+    )
+    assert names("d/**") == ["d/a/b/c/1.jpg"]
+    assert len(walked) <= 6

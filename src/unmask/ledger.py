@@ -124,7 +124,7 @@ class Ledger:
             "SELECT size, mtime_ns, result FROM results WHERE path = ? AND sha256 IS NOT NULL",
             _key(sample.path),
         )
-        if row is None or row[:2] != seen:
+        if row is None or seen[0] is None or row[:2] != seen:
             return None
         return from_json(row[2])
 
@@ -151,7 +151,7 @@ class Ledger:
 def _stat(path: Path) -> tuple[int | None, int | None]:
     try:
         stat = path.stat()
-    except (OSError, ValueError):  # gone, not ours to see, or no name that a file can have
+    except (OSError, ValueError):  # gone, not ours to see, or no possible name
         return None, None
     return stat.st_size, stat.st_mtime_ns
 
