@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -32,7 +33,7 @@ from unmask.prepare import Stage
 from unmask.preprocess import Preprocess
 from unmask.train.augment import augment, augmenter
 from unmask.train.card import probe_card
-from unmask.train.data import cell_weights, read_labelled, unit
+from unmask.train.data import apart, cell_weights, read_labelled, unit
 from unmask.train.features import Features, Rows, Tower, features_of
 from unmask.train.probe import (
     Row,
@@ -132,6 +133,33 @@ def test_a_folder_without_labels_is_refused(tmp_path):
     write_pictures(tmp_path / "holiday", ["a.png"])
     with pytest.raises(SourceError, match="real/ and fake/"):
         read_labelled([tmp_path], seed=0)
+
+
+def test_the_same_bytes_in_both_parts_stay_in_validation():
+    rows = [(0, "train"), (0, "val"), (1, "train"), (1, "val"), (0, "train"), (1, "train")]
+    samples = [sample(Path(f"{n}"), label=x, split=s) for n, (x, s) in enumerate(rows)]
+    kept, repeated = apart(samples, ["a", "a", "b", "c", "d", ""])
+    assert [each.source for each in repeated] == ["0"]
+    assert kept == samples[1:]
+
+
+def test_the_same_bytes_twice_in_one_part_and_files_that_cannot_be_read_stay():
+    rows = [(0, "train"), (0, "train"), (1, "train"), (0, "val"), (1, "val")]
+    samples = [sample(Path(f"{n}"), label=x, split=s) for n, (x, s) in enumerate(rows)]
+    assert apart(samples, ["a", "a", "", "", ""]) == (samples, [])
+
+
+def test_the_same_bytes_with_two_labels_are_refused():
+    samples = labelled((0, ""), (1, ""))
+    with pytest.raises(SourceError, match=r"0\.png and 1\.png have the same bytes"):
+        apart(samples, ["a", "a"])
+
+
+def test_a_class_whose_training_samples_all_validate_too_is_refused():
+    rows = [(0, "train"), (0, "val"), (1, "train"), (1, "val")]
+    samples = [sample(Path(f"{n}"), label=x, split=s) for n, (x, s) in enumerate(rows)]
+    with pytest.raises(SourceError, match=r"1 training samples .* nothing to learn from"):
+        apart(samples, ["a", "a", "b", "c"])
 
 
 def test_data_that_are_not_there_are_refused(tmp_path):
@@ -669,9 +697,27 @@ def test_the_folder_tells_how_it_came_about(train, tmp_path):
     assert spec.backbone_source.id == "tinyclip"
     assert spec.license == "mit"
     card = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
-    for part in ("# Mine", "license: mit", "Made up.", "unmask train", "tinyclip", "altered copies",
-                 "1 samples gave no crop"):  # fmt: skip
+    for part in ("# Mine", 'license: "mit"', "Made up.", "unmask train", "tinyclip",
+                 "altered copies", "1 samples were left out"):  # fmt: skip
         assert part in card
+
+
+def test_repeated_bytes_and_few_units_are_told_and_recorded(cli, tinyclip, tmp_path):
+    rows = ["path,label,split"]
+    for n, (label, split) in enumerate([(0, "train"), (1, "train"), (0, "val"), (1, "val")] * 2):
+        write_picture(tmp_path / f"{n}.png", (striped if label else noise_image)(n))
+        rows.append(f"{n}.png,{label},{split}")
+    (tmp_path / "twin.png").write_bytes((tmp_path / "2.png").read_bytes())
+    (tmp_path / "m.csv").write_text("\n".join([*rows, "twin.png,0,train"]), encoding="utf-8")
+    outcome = cli("train", tmp_path / "m.csv", "-o", tmp_path / "mine", "--backbone", tinyclip,
+                  "--faces", "none", "--views", 0, "--feature", "mean@1", "--device", "cpu",
+                  "--license", "a\nb", "--cache", tmp_path / "cache")  # fmt: skip
+    assert outcome.code == 0
+    assert "twin.png (also_in_validation)" in outcome.err
+    assert "an AUC of 2 real and 2 fake pictures says little" in outcome.err
+    assert load_model(tmp_path / "mine").spec.training["left_out"] == {"also_in_validation": 1}
+    card = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
+    assert yaml.safe_load(card.split("---")[1])["license"] == "a\nb"
 
 
 def test_training_again_gives_the_same_detector(train, tmp_path, seen):

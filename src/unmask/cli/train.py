@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+_FEW = 5
+"""Validation units of a class below which an AUC is mostly chance."""
+
 
 def train(
     data: Annotated[
@@ -138,6 +141,11 @@ def _write(probe: Probe, output: Path, card: str, *, overwrite: bool) -> None:
         typer.echo(
             f"{row.dataset:32} AUC {row.auc:.3f}  ({row.n_real} real, {row.n_fake} fake {unit})"
         )
+        if min(row.n_real, row.n_fake) < _FEW:
+            sys.stderr.write(
+                f"warning: {one_line(row.dataset)}: an AUC of {row.n_real} real and {row.n_fake} "
+                f"fake {unit} says little; give more data\n"
+            )
     typer.echo(f"{'mean':32} AUC {probe.chosen.validation.macro_auc:.3f}")
     for source, code in probe.left_out:
         sys.stderr.write(f"left out: {one_line(source)} ({code})\n")

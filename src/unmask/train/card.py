@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from unmask.models.configuration import DetectorSpec
 from unmask.train.probe import Validation
 from unmask.train.recipe import Probe
@@ -43,7 +45,7 @@ def probe_card(probe: Probe, *, name: str, terms: str, command: str) -> str:
 def _metadata(spec: DetectorSpec) -> str:
     return (
         "---\npipeline_tag: image-classification\nlibrary_name: transformers\n"
-        f"license: {spec.license or 'other'}\ntags: [unmask, deepfake-detection]\n---"
+        f"license: {json.dumps(spec.license or 'other')}\ntags: [unmask, deepfake-detection]\n---"
     )
 
 
@@ -124,7 +126,7 @@ def _data(probe: Probe, terms: str) -> str:
     left = len(probe.left_out)
     return (
         f"{terms}\n\nSamples with a crop (part/data set/class):\n\n{counts}\n\n"
-        f"{left} samples gave no crop and were left out."
+        f"{left} samples were left out: they gave no crop, or their bytes are in validation too."
     )
 
 

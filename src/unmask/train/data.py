@@ -14,7 +14,7 @@ from unmask.errors import SourceError
 from unmask.sources import read_sources
 from unmask.types import Sample
 
-__all__ = ["cell_weights", "read_labelled", "unit"]
+__all__ = ["apart", "cell_weights", "read_labelled", "unit"]
 
 _VALIDATION_SHARE = 0.2
 
@@ -77,6 +77,40 @@ def _group(sample: Sample) -> str:
 
 def _hash(seed: int, text: str) -> str:
     return hashlib.sha256(f"{seed}:{text}".encode(errors="surrogateescape")).hexdigest()
+
+
+def apart(samples: Sequence[Sample], hashes: Sequence[str]) -> tuple[list[Sample], list[Sample]]:
+    """The samples without those of ``train`` whose bytes are in ``val`` too, and those.
+
+    Args:
+        samples: ``(N,)``.
+        hashes: ``(N,)`` content hashes; empty where a file cannot be read.
+
+    Raises:
+        SourceError: the same bytes are real and fake, or a class has nothing left to train on.
+    """
+    first: dict[str, Sample] = {}
+    validating: set[str] = set()
+    for sample, key in zip(samples, hashes, strict=True):
+        other = first.setdefault(key, sample)
+        if key and other.label != sample.label:
+            raise SourceError(
+                f"{other.source} and {sample.source} have the same bytes, and one is labelled "
+                "real, the other fake. Correct the label of one, or remove both."
+            )
+        if key and sample.split == "val":
+            validating.add(key)
+    kept: list[Sample] = []
+    repeated: list[Sample] = []
+    for sample, key in zip(samples, hashes, strict=True):
+        (repeated if sample.split == "train" and key in validating else kept).append(sample)
+    if repeated and {each.label for each in kept if each.split == "train"} != {0, 1}:
+        raise SourceError(
+            f"{len(repeated)} training samples have the same bytes as validation samples, the "
+            f"first is {repeated[0].source}; without them a class has nothing to learn from. Give more "
+            "data, or other splits."
+        )
+    return kept, repeated
 
 
 def unit(sample: Sample) -> str:

@@ -31,7 +31,7 @@ from unmask.prepare import Prepared, Stage
 from unmask.train.augment import augmenter
 from unmask.types import Reason, Sample
 
-__all__ = ["Features", "Rows", "Tower", "features_of"]
+__all__ = ["Features", "Rows", "Tower", "features_of", "hashes_of"]
 
 
 _CHANGED = Reason("changed", "the file changed between hashing and reading it")
@@ -177,7 +177,7 @@ def _features_of(
 ) -> Features:
     config = tower.model.config
     stores = {name: Rows(folder / name, feature_width(config, [name])) for name in names}
-    hashes = _hashes(samples, tower.workers)
+    hashes = hashes_of(samples, tower.workers)
     todo: dict[str, Sample] = {}
     for sample, key in zip(samples, hashes, strict=True):
         if not all(key in rows for rows in stores.values()):
@@ -241,7 +241,7 @@ def _store(
         start += width
 
 
-def _hashes(samples: Iterable[Sample], workers: int | None) -> list[str]:
+def hashes_of(samples: Iterable[Sample], workers: int | None) -> list[str]:
     """Content hashes; an empty text where a file cannot be read (it fails again, with a reason)."""
 
     def one(sample: Sample) -> str:

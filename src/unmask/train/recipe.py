@@ -27,7 +27,8 @@ from unmask.models.features import prefix_tokens
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.prepare import Stage
 from unmask.preprocess import Preprocess
-from unmask.train.features import Features, Tower, features_of
+from unmask.train.data import apart
+from unmask.train.features import Features, Tower, features_of, hashes_of
 from unmask.train.probe import (
     Head,
     Validation,
@@ -36,11 +37,12 @@ from unmask.train.probe import (
     operating_points,
     validate,
 )
-from unmask.types import FaceSpec, OperatingPoint, Sample
+from unmask.types import FaceSpec, OperatingPoint, Reason, Sample
 from unmask.versions import versions
 
 __all__ = ["Candidate", "Probe", "ProbeOptions", "Progress", "default_features", "train_probe"]
 
+_REPEATED = Reason("also_in_validation", "the same bytes are in the validation part")
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 """Given what is done and how many, a context whose function is called once per item."""
 
@@ -110,7 +112,7 @@ class Probe:
     whole: Candidate | None
     counts: dict[str, int]
     left_out: tuple[tuple[str, str], ...]
-    """Source and reason of samples that gave no crop."""
+    """Source and reason of samples that gave no crop, or whose bytes are in validation too."""
     outcomes: dict[str, float]
     """Share of validation samples per true class and verdict at the default operating point."""
 
@@ -156,6 +158,7 @@ def train_probe(
 
     Raises:
         ConfigError: no sample of a class or part gave a crop.
+        SourceError: as :func:`unmask.train.data.apart`.
     """
     lists = options.features or default_features(tower.model.config)
     names = list(dict.fromkeys(name for features in lists for name in features))
@@ -204,8 +207,10 @@ class _Extractor:
         options: ProbeOptions,
         progress: Progress,
     ) -> None:
-        self._train = [sample for sample in samples if sample.split == "train"]
-        self._val = [sample for sample in samples if sample.split == "val"]
+        kept, repeated = apart(samples, hashes_of(samples, tower.workers))
+        self._train = [sample for sample in kept if sample.split == "train"]
+        self._val = [sample for sample in kept if sample.split == "val"]
+        self._repeated = [(sample, _REPEATED) for sample in repeated]
         self._names, self._tower, self._preprocess = names, tower, preprocess
         self._options, self._progress = options, progress
 
@@ -227,7 +232,8 @@ class _Extractor:
         )
 
     def __call__(self, scale: float) -> _Part:
-        return _Part(self.of(self._train, scale, 0), self.of(self._val, scale, 0))
+        train, val = self.of(self._train, scale, 0), self.of(self._val, scale, 0)
+        return _Part(replace(train, left_out=(*self._repeated, *train.left_out)), val)
 
     def views(self, scale: float, *, train: int, val: int) -> Iterator[Features]:
         """Augmented copies: ``train`` of the training part, then ``val`` of the other."""
