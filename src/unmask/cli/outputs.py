@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -115,8 +115,13 @@ def locked(outputs: Iterable[Path]) -> Iterator[None]:
             except OSError as error:
                 raise OutputError(f"{name} cannot be written: {error}") from error
             stack.callback(lock.release)
-            stack.callback(name.unlink, missing_ok=True)  # first, while nobody else can hold it
+            stack.callback(_unlink, name)  # first, while nobody else can hold it
         yield
+
+
+def _unlink(lock: Path) -> None:
+    with suppress(OSError):  # a system that keeps open files: it stays, and harms nobody
+        lock.unlink()
 
 
 @contextmanager
