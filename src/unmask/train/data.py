@@ -107,8 +107,8 @@ def apart(samples: Sequence[Sample], hashes: Sequence[str]) -> tuple[list[Sample
     if repeated and {each.label for each in kept if each.split == "train"} != {0, 1}:
         raise SourceError(
             f"{len(repeated)} training samples have the same bytes as validation samples, the "
-            f"first is {repeated[0].source}; without them a class has nothing to learn from. Give more "
-            "data, or other splits."
+            f"first is {repeated[0].source}; without them a class has nothing to learn from. "
+            "Give more data, or other splits."
         )
     return kept, repeated
 
