@@ -143,5 +143,8 @@ def _limits(spec: DetectorSpec) -> str:
         "- A score is a likelihood under the validation mix above, not proof. P(fake) shifts with "
         "other shares of fakes and other picture quality; calibrate on data of your own.\n"
         "- Hand-made composites of parts of a face are close to chance for it where the table "
-        "says so."
+        "says so.\n"
+        "- Where a network and labelled data are at hand, a larger tower sees more: `unmask train "
+        "DATA -o DIR --backbone openai/clip-vit-large-patch14`. A published, fine-tuned CLIP "
+        "detector in this format is to be preferred to a probe on a small tower."
     )
