@@ -264,10 +264,11 @@ def test_d17_a_crash_leaves_the_old_file_and_no_half_one(clip, tmp_path, monkeyp
     monkeypatch.setattr(UnmaskForImageClassification, "logit", crash)
     (tmp_path / "results").mkdir()
     output = tmp_path / "results" / "out.txt"
-    output.write_text("before", encoding="utf-8")
+    before = "Deepfake Detection Results (HuggingFace Model)\nof an earlier run\n"
+    output.write_text(before, encoding="utf-8")
     with pytest.raises(RuntimeError, match="out of memory"):
         score(clip, picture(tmp_path / "a.png"), output)
-    assert output.read_text(encoding="utf-8") == "before"
+    assert output.read_text(encoding="utf-8") == before
     assert list((tmp_path / "results").iterdir()) == [output]
 
 
