@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements/dev.txt
-# CPU torch; see "Install" in README.md for CUDA.
+# On Linux the package index gives the CUDA build; TORCH_INDEX names another index, see README.md.
 TORCH := torch==2.13.0
 
 .PHONY: requirements demo test check lint format clean install

@@ -523,6 +523,14 @@ def test_a_built_in_whose_files_are_absent_says_so(tmp_path, monkeypatch):
         load("builtin")
 
 
+def test_a_misspelt_folder_with_a_slash_at_its_end_lists_near_ones(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownDetector, match="Did you mean 'mine'"):
+        load("mime/")
+
+
 def test_an_unknown_built_in_name_lists_near_ones():
     with pytest.raises(UnknownDetector, match="'builtin'"):
         builtin_folder("biultin")

@@ -609,6 +609,7 @@ def stop(root: Path, detector: Path, by: signal.Signals) -> Stopped:
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not output.exists() or output.read_bytes().count(b"\n") < 10:

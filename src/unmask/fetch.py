@@ -221,7 +221,7 @@ def _run_installer(wheel: str, folder: str) -> None:
         [sys.executable, "-m", "pip", "--version"], capture_output=True, check=False
     )
     only = ["--no-deps", "--only-binary=:all:", wheel]
-    uv = shutil.which("uv")
+    uv = os.environ.get("UV") or shutil.which("uv")  # `uv run` says where it is
     if has_pip.returncode == 0:
         quiet = ["--disable-pip-version-check", "--no-input", "--quiet"]
         brief = ["--timeout", "10", "--retries", "1"]

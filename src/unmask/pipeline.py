@@ -112,11 +112,7 @@ class Options:
 class Pipeline:
     """Scores samples with one detector. Calling it gives results in the samples' order.
 
-    Example:
-        >>> import unmask  # doctest: +SKIP
-        >>> pipe = unmask.Pipeline(unmask.load())  # doctest: +SKIP
-        >>> for result in pipe(unmask.read_sources(["photos/"])):  # doctest: +SKIP
-        ...     print(result.source, result.verdict, result.p_fake)
+    The example of use stands in the README, where a test runs it.
     """
 
     def __init__(self, detector: Detector, options: Options | None = None) -> None:

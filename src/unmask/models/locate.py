@@ -106,5 +106,6 @@ def _neighbours(folder: Path, name: str) -> list[str]:
     parent = folder.parent
     if not parent.is_dir():
         return []
+    name = name.rstrip(os.sep)
     before = name[: len(name) - len(Path(name).name)] if os.sep in name else ""
     return [f"{before}{one.name}" for one in parent.iterdir() if (one / "config.json").is_file()]
