@@ -103,7 +103,7 @@ def train(
             license=license_id,
             cache=cache,
         ),
-        data_name=valid_text(", ".join(Path(each).name for each in data)),
+        data_name=valid_text(_named(data, {sample.dataset for sample in samples})),
         progress=progress,
     )
     command = valid_text(shlex.join(["unmask", *sys.argv[1:]]))
@@ -130,6 +130,12 @@ def check_output(output: Path, data: list[str], cache: Path, *, overwrite: bool)
                 "give another output folder"
             )
     check_free(output, overwrite=overwrite)
+
+
+def _named(data: list[str], datasets: set[str]) -> str:
+    """What thresholds say they come from: the data sets by name, else the files given."""
+    names = sorted(datasets - {""}) or [Path(each).name for each in data]
+    return ", ".join(names)
 
 
 def _write(probe: Probe, output: Path, card: str, *, overwrite: bool) -> None:
