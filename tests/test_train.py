@@ -99,6 +99,18 @@ def test_groups_that_hold_both_classes_do_not_flood_validation(tmp_path):
     assert Counter(each.split for each in found) == {"train": 16, "val": 4}
 
 
+def test_the_same_folder_elsewhere_is_split_alike(tmp_path):
+    parts = []
+    for place in ("here", "there"):
+        for label in ("real", "fake"):
+            (tmp_path / place / label).mkdir(parents=True)
+            for number in range(20):
+                (tmp_path / place / label / f"{number}.png").write_bytes(b"x")
+        samples = read_labelled([tmp_path / place], seed=0)
+        parts.append([(each.path.parent.name, each.path.name, each.split) for each in samples])
+    assert parts[0] == parts[1]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_class_whose_groups_all_validate_already_adds_none(tmp_path, seed):
     rows = [f"r{n}.png,0,g{n}" for n in range(10)] + [f"f{n}.png,1,g{n}" for n in range(5)]

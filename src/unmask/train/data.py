@@ -72,7 +72,12 @@ def _split(samples: Iterable[Sample], seed: int) -> list[Sample]:
 
 
 def _group(sample: Sample) -> str:
-    return f"{sample.dataset}/{sample.group or sample.video or sample.path}"
+    """What must not be split. A picture alone goes by its folder's and its own name.
+
+    Not by its whole path: the same data elsewhere would be split otherwise.
+    """
+    alone = f"{sample.path.parent.name}/{sample.path.name}"
+    return f"{sample.dataset}/{sample.group or sample.video or alone}"
 
 
 def _hash(seed: int, text: str) -> str:
