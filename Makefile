@@ -42,5 +42,6 @@ clean:
 requirements:
 	mkdir -p build
 	sed '/"torch>=/d' pyproject.toml > build/pyproject.toml
-	uv pip compile --quiet build/pyproject.toml --group build/pyproject.toml:dev --universal \
+	echo 'torch; python_version < "3"' > build/without-torch.txt  # peft asks for it too
+	uv pip compile --quiet --override build/without-torch.txt build/pyproject.toml --group build/pyproject.toml:dev --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate -o $(REQUIREMENTS)

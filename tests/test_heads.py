@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from unmask.errors import ConfigError
 from unmask.models.heads import Head, new_head
@@ -41,6 +42,14 @@ def test_a_new_head_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_three_outputs_are_refused():
-    with pytest.raises(ConfigError, match="1 or 2 outputs"):
-        Head(4, 3)
+def test_several_outputs_give_the_probability_of_all_fakes():
+    head = Head(4, 5, fakes=2)
+    x = torch.randn(3, 4)
+    p_fake = F.linear(x, head.linear.weight, head.linear.bias).softmax(dim=1)[:, -2:].sum(dim=1)
+    torch.testing.assert_close(torch.sigmoid(head(x)), p_fake)
+
+
+@pytest.mark.parametrize(("outputs", "fakes"), [(0, 1), (1, 2), (2, 2), (3, 0), (1, 0)])
+def test_a_head_without_real_or_without_fake_is_refused(outputs, fakes):
+    with pytest.raises(ConfigError, match="several of which some are fake"):
+        Head(4, outputs, fakes=fakes)

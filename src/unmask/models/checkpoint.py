@@ -22,7 +22,7 @@ __all__ = ["WeightsDtype", "check_free", "load_model", "save"]
 WeightsDtype = Literal["float16", "float32"]
 
 _WRITTEN = re.compile(
-    r"README\.md|config\.json|preprocessor_config\.json"
+    r"README\.md|config\.json|preprocessor_config\.json|parity\.json|adapter\.safetensors"
     r"|model\.safetensors(\.index\.json)?|model-\d{5}-of-\d{5}\.safetensors"
 )
 """The files of a detector folder: only a folder of nothing else is ever replaced."""
@@ -35,6 +35,7 @@ def save(
     card: str,
     weights_dtype: WeightsDtype = "float16",
     overwrite: bool = False,
+    parity: str | None = None,
 ) -> Path:
     """Write a detector folder and return it; it appears complete or not at all.
 
@@ -44,6 +45,7 @@ def save(
         card: Text of ``README.md``, the model card.
         weights_dtype: Of the tower in the file; the head is always float32. Loading gives float32.
         overwrite: Whether another detector folder may be replaced.
+        parity: Text of ``parity.json``, how a converted detector was compared with its source.
 
     Raises:
         ConfigError: If ``weights_dtype`` is not known.
@@ -60,6 +62,8 @@ def save(
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _write(model, temporary, card, weights_dtype)
+        if parity is not None:
+            (temporary / "parity.json").write_text(parity, encoding="utf-8")
         temporary.chmod(0o755)
         _replace(temporary, folder)
     except BaseException:

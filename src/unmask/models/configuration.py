@@ -42,12 +42,14 @@ ID2LABEL = {0: "real", 1: "fake"}
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """The shape of the head, and whether it ever learnt anything."""
+    """The shape of the head, and whether it ever learnt anything; see :class:`Head`."""
 
     outputs: int = 1
     normalize: bool = False
     trained: bool = True
     kind: Literal["linear"] = "linear"
+    fakes: int = 1
+    """How many of the outputs, the last ones, stand for fakes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +227,16 @@ def _features(config: UnmaskConfig) -> tuple[str, ...]:
 
 def _head(values: Mapping[str, Any]) -> HeadSpec:
     spec = _build(HeadSpec, "head", values)
-    if spec.kind != "linear" or spec.outputs not in (1, 2):
+    counts = (spec.outputs, spec.fakes)
+    if spec.kind != "linear" or not all(type(count) is int for count in counts):
         raise ConfigError(
-            f"config.json: head is {dict(values)}; known is kind 'linear' with 1 or 2 outputs"
+            f"config.json: head is {dict(values)}; known is kind 'linear' with whole numbers of "
+            "outputs and fakes"
+        )
+    if not (counts == (1, 1) or 1 <= spec.fakes < spec.outputs):
+        raise ConfigError(
+            f"config.json: head has {spec.outputs} outputs and {spec.fakes} of them fake; one "
+            "output, or several of which some are fake, were expected"
         )
     if "trained" not in values or not isinstance(spec.trained, bool):
         raise ConfigError("config.json: head.trained must say true or false")

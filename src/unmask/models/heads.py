@@ -12,24 +12,33 @@ __all__ = ["Head", "new_head"]
 
 
 class Head(nn.Module):
-    """A linear head. Two outputs give one logit: fake minus real.
+    """A linear head. Its outputs give one logit whose sigmoid is the probability of fake.
 
-    ``softmax(outputs)[1] == sigmoid(outputs[1] - outputs[0])``, so the difference loses nothing.
+    One output is that logit. Of several the last ``fakes`` stand for kinds of fakes and the others
+    for kinds of real pictures: ``softmax(outputs)[fakes].sum() == sigmoid(logsumexp(fake outputs) -
+    logsumexp(real outputs))``, which for two outputs is fake minus real.
 
     Args:
         width: Of the feature.
-        outputs: 1, or 2 for real and fake in this order.
+        outputs: 1, or as many as there are classes, real ones first.
         normalize: Whether the feature is scaled to unit L2 length first (GenD's ``LinearNorm``).
+        fakes: How many of the outputs stand for fakes; 1 where there is only one output.
 
     Raises:
-        ConfigError: On a number of outputs other than 1 or 2.
+        ConfigError: If the outputs are none, all real or all fake.
     """
 
-    def __init__(self, width: int, outputs: int = 1, *, normalize: bool = False) -> None:
+    def __init__(
+        self, width: int, outputs: int = 1, *, normalize: bool = False, fakes: int = 1
+    ) -> None:
         super().__init__()
-        if outputs not in (1, 2):
-            raise ConfigError(f"a head has 1 or 2 outputs, not {outputs}")
+        if not (outputs == fakes == 1 or 1 <= fakes < outputs):
+            raise ConfigError(
+                f"a head has one output, or several of which some are fake; not {outputs} with "
+                f"{fakes} of them fake"
+            )
         self.normalize = normalize
+        self.fakes = fakes
         self.linear = nn.Linear(width, outputs, dtype=torch.float32)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -42,7 +51,8 @@ class Head(nn.Module):
         outputs = F.linear(features, weight, bias)  # (B, outputs)
         if outputs.shape[1] == 1:
             return outputs[:, 0]
-        return outputs[:, 1] - outputs[:, 0]
+        real, fake = outputs[:, : -self.fakes], outputs[:, -self.fakes :]
+        return fake.logsumexp(dim=1) - real.logsumexp(dim=1)
 
 
 def new_head(width: int, outputs: int, seed: int, *, normalize: bool = False) -> Head:

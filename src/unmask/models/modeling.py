@@ -47,7 +47,8 @@ class UnmaskForImageClassification(PreTrainedModel):  # type: ignore[misc]  # un
             backbone = build_backbone(tower, self.spec.features)
         if head is None:
             width = feature_width(tower, self.spec.features)
-            head = Head(width, self.spec.head.outputs, normalize=self.spec.head.normalize)
+            shape = self.spec.head
+            head = Head(width, shape.outputs, normalize=shape.normalize, fakes=shape.fakes)
         self.backbone = backbone
         self.head = head
         self.post_init()

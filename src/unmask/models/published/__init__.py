@@ -1,0 +1,1 @@
+"""Detectors as others publish them, read into ours; one module per format."""
