@@ -101,15 +101,22 @@ def build_backbone(config: PreTrainedConfig, features: Sequence[str]) -> nn.Modu
     return model  # type: ignore[no-any-return]  # transformers is untyped for mypy
 
 
-def load_backbone(folder: Path, features: Sequence[str]) -> nn.Module:
+def load_backbone(
+    folder: Path, features: Sequence[str], *, config: PreTrainedConfig | None = None
+) -> nn.Module:
     """The tower of a transformers model folder, float32, in evaluation mode.
+
+    Args:
+        folder: The model folder.
+        features: What is asked of the tower; blocks after the last one needed are left out.
+        config: What to build of the folder's weights, instead of what its own configuration says.
 
     Raises:
         ConfigError: If a feature is not understood.
         CorruptWeights: If the weights file is damaged.
         IncompatibleWeights: If weights are missing, are left over, or do not fit.
     """
-    tower = tower_config_for(read_config(folder), features)
+    tower = tower_config_for(read_config(folder) if config is None else config, features)
     kind, options = _class_of(tower, features)
     last = int(getattr(tower, "num_hidden_layers", sys.maxsize))
     model = load_strictly(
