@@ -15,6 +15,9 @@ UnmaskError
 │   ├── CorruptWeights          a file that is damaged or cut short
 │   ├── IncompatibleWeights     sound weights that do not fit what was asked
 │   └── UntrainedHead           the head was never trained, its scores mean nothing
+├── EvaluationError             numbers that cannot be had from the scores given
+│   ├── ScoresError             labels and scores that do not fit together
+│   └── MetricUndefined         sound scores for which a metric has no value, with the reason
 ├── ConfigError                 options or configuration that contradict each other
 └── OutputError                 an output that exists, or that belongs to another run
 """
@@ -27,14 +30,17 @@ from collections.abc import Iterable
 __all__ = [
     "ConfigError",
     "CorruptWeights",
+    "EvaluationError",
     "FaceError",
     "GatedModel",
     "HubUnreachable",
     "IncompatibleWeights",
     "LandmarkFileError",
     "ManifestError",
+    "MetricUndefined",
     "MissingSource",
     "OutputError",
+    "ScoresError",
     "SourceError",
     "UnknownDetector",
     "UnmaskError",
@@ -112,6 +118,22 @@ class IncompatibleWeights(WeightsError, ValueError):
 
 class UntrainedHead(WeightsError, ValueError):
     """The head was never trained: its scores mean nothing."""
+
+
+class EvaluationError(UnmaskError, ValueError):
+    """Numbers that cannot be had from the labels and scores given."""
+
+
+class ScoresError(EvaluationError):
+    """Labels and scores that are empty, not finite, out of range or of unequal length."""
+
+
+class MetricUndefined(EvaluationError):
+    """Sound scores for which a metric has no value. ``code`` is the reason, for machines."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ConfigError(UnmaskError, ValueError):

@@ -1,0 +1,1 @@
+"""How good a detector is, how sure that is, and what breaks it."""
