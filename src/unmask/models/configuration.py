@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, get_args
 
 # AutoConfig is reached as an attribute, at call time: importing it makes _transformers register
@@ -21,10 +21,13 @@ from unmask.types import FaceSpec, OperatingPoint
 
 __all__ = [
     "FORMAT_VERSION",
+    "AdapterSpec",
     "BackboneSource",
     "DetectorSpec",
     "Domain",
     "HeadSpec",
+    "Recipe",
+    "Tuning",
     "UnmaskConfig",
     "backbone_config_of",
     "read_spec",
@@ -33,6 +36,7 @@ __all__ = [
 
 FORMAT_VERSION = 1
 Domain = Literal["face", "image"]
+Recipe = Literal["probe", "effort", "layernorm", "lora", "full"]
 Part = TypeVar("Part")
 _NOT_OF_THE_TOWER = frozenset(
     {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version"}
@@ -62,6 +66,55 @@ class BackboneSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuning:
+    """What of a tower is trained beside the head; see :mod:`unmask.models.tuning`.
+
+    Raises:
+        ConfigError: If a value is not one that the recipe can work with.
+    """
+
+    recipe: Recipe = "probe"
+    keep: int | float = -1
+    """Of ``effort``: singular triples of each layer that stay frozen. Negative counts from the
+    layer's width (-1 trains one triple), below 1 it is a fraction of the width."""
+    lora_rank: int = 8
+    """Of ``lora``: the width of the product that is added to each layer."""
+    lora_alpha: float = 16.0
+    """Of ``lora``: the product is multiplied by ``lora_alpha / lora_rank``."""
+    targets: str | tuple[str, ...] = "attention"
+    """Of ``effort`` and ``lora``: which linear layers, as :func:`unmask.models.effort.attach`."""
+
+    def __post_init__(self) -> None:
+        numbers = isinstance(self.keep, int | float) and isinstance(self.lora_alpha, int | float)
+        by_name = isinstance(self.targets, str) or all(isinstance(one, str) for one in self.targets)
+        if self.recipe not in get_args(Recipe):
+            known = ", ".join(get_args(Recipe))
+            raise ConfigError(f"the recipe {self.recipe!r} is not known; known are {known}")
+        if type(self.lora_rank) is not int or self.lora_rank < 1:
+            raise ConfigError(f"lora_rank is {self.lora_rank!r}, not a whole number above 0")
+        if not numbers or not 0 < self.lora_alpha < math.inf:
+            raise ConfigError(
+                f"keep is {self.keep!r} and lora_alpha {self.lora_alpha!r}; a number, and one "
+                "above 0, were expected"
+            )
+        if not self.targets or not by_name:
+            raise ConfigError(f"targets is {self.targets!r}, not a name of layers or several")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSpec:
+    """What a folder that holds only the changes of a training says about them."""
+
+    tuning: Tuning
+    base: BackboneSource
+    """The tower that was trained. Its ``sha256`` is that of the tower's content, not of a file;
+    see :mod:`unmask.models.fingerprint`."""
+    changed: tuple[str, ...]
+    """The layers (``effort``, ``lora``) or tensors (``layernorm``, ``full``) that the file has,
+    by their names in published files."""
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorSpec:
     """Everything that ``config.json`` says, checked."""
 
@@ -77,6 +130,8 @@ class DetectorSpec:
     backbone_source: BackboneSource | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     license: str = ""
+    adapter: AdapterSpec | None = None
+    """Of an adapter folder; None where the weights are whole."""
 
     def to_config(self) -> UnmaskConfig:
         """The configuration that :func:`read_spec` reads back."""
@@ -94,6 +149,7 @@ class DetectorSpec:
             backbone_source=None if source is None else asdict(source),
             training=dict(self.training),
             license=self.license,
+            adapter=None if self.adapter is None else asdict(self.adapter),
         )
 
 
@@ -121,6 +177,7 @@ class UnmaskConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is u
         backbone_source: dict[str, Any] | None = None,
         training: dict[str, Any] | None = None,
         license: str = "",  # noqa: A002, RUF100  # the key's name in model cards
+        adapter: dict[str, Any] | None = None,
         id2label: Mapping[int, str] | None = None,
         **kwargs: Any,  # noqa: ANN401  # transformers passes its own fields through
     ) -> None:
@@ -139,6 +196,7 @@ class UnmaskConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is u
         self.backbone_source = backbone_source
         self.training = training
         self.license = license
+        self.adapter = adapter
 
 
 def read_spec(config: UnmaskConfig) -> DetectorSpec:
@@ -178,6 +236,7 @@ def read_spec(config: UnmaskConfig) -> DetectorSpec:
         else _build(BackboneSource, "backbone_source", source),
         training=config.training or {},
         license=config.license,
+        adapter=None if config.adapter is None else _adapter(_mapping(config, "adapter")),
     )
 
 
@@ -252,6 +311,27 @@ def _face(values: Mapping[str, Any]) -> FaceSpec:
     if not spec.size > 0 or not spec.scale > 0:
         raise ConfigError(f"config.json: face size and scale must be positive: {dict(values)}")
     return spec
+
+
+def _adapter(values: Mapping[str, Any]) -> AdapterSpec:
+    parts: dict[str, Any] = dict(values)
+    if "tuning" in parts:
+        tuning = parts["tuning"]
+        if isinstance(tuning, Mapping) and isinstance(tuning.get("targets"), list):
+            tuning = {**tuning, "targets": tuple(tuning["targets"])}  # JSON has no tuples
+        parts["tuning"] = _build(Tuning, "adapter.tuning", tuning)
+    if "base" in parts:
+        parts["base"] = _build(BackboneSource, "adapter.base", parts["base"])
+    spec = _build(AdapterSpec, "adapter", parts)
+    changed = spec.changed
+    if not isinstance(changed, list | tuple) or not all(isinstance(one, str) for one in changed):
+        raise ConfigError(f"config.json: adapter.changed is {changed!r}, not a list of names")
+    if not spec.base.sha256:
+        raise ConfigError(
+            "config.json: adapter.base has no sha256, so whether a tower is the one that was "
+            "trained cannot be told; save the adapter again"
+        )
+    return replace(spec, changed=tuple(changed))
 
 
 def _temperature(values: Mapping[str, Any]) -> float:
