@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +15,18 @@ import torch
 from torch import Tensor
 
 from unmask.errors import ConfigError, IncompatibleWeights, OutputError
-from unmask.models.configuration import UnmaskConfig
+from unmask.models.configuration import DetectorSpec, UnmaskConfig
 from unmask.models.modeling import UnmaskForImageClassification
 from unmask.models.weights import check_finite, load_strictly, quiet, read_config, weights_files
 
-__all__ = ["WeightsDtype", "check_free", "load_model", "save"]
+__all__ = [
+    "WeightsDtype",
+    "check_free",
+    "load_model",
+    "new_folder",
+    "save",
+    "write_beside_weights",
+]
 
 WeightsDtype = Literal["float16", "float32"]
 
@@ -48,7 +57,7 @@ def save(
         parity: Text of ``parity.json``, how a converted detector was compared with its source.
 
     Raises:
-        ConfigError: If ``weights_dtype`` is not known.
+        ConfigError: If ``weights_dtype`` is not known, or the model is described as an adapter.
         CorruptWeights: If a weight is not finite.
         IncompatibleWeights: If a weight is beyond the range of float16.
         OutputError: As :func:`check_free`.
@@ -56,20 +65,37 @@ def save(
     folder = folder.absolute()
     if weights_dtype not in ("float16", "float32"):
         raise ConfigError(f"weights_dtype {weights_dtype!r} is not one of 'float16', 'float32'")
+    if model.spec.adapter is not None:
+        raise ConfigError(
+            "the model's configuration describes an adapter, and whole weights are to be saved; "
+            "save it with save_adapter, or leave the adapter out of its configuration"
+        )
     check_free(folder, overwrite=overwrite)
     check_finite(model, folder)
+    with new_folder(folder, overwrite=overwrite) as temporary:
+        _write_weights(model, temporary, weights_dtype)
+        write_beside_weights(temporary, model.spec, card=card, parity=parity)
+    return folder
+
+
+@contextmanager
+def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """An empty folder that becomes ``folder`` when the block ends without error.
+
+    Raises:
+        OutputError: As :func:`check_free`.
+    """
+    folder = folder.absolute()
+    check_free(folder, overwrite=overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _write(model, temporary, card, weights_dtype)
-        if parity is not None:
-            (temporary / "parity.json").write_text(parity, encoding="utf-8")
+        yield temporary
         temporary.chmod(0o755)
         _replace(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return folder
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
@@ -118,6 +144,11 @@ def load_model(folder: Path) -> UnmaskForImageClassification:
         raise IncompatibleWeights(
             f"{folder} is of model_type {config.model_type!r}, not a detector folder ('unmask')"
         )
+    if config.adapter is not None:
+        raise IncompatibleWeights(
+            f"{folder} is an adapter: it holds only what training changed. Load it with "
+            "unmask.load, or with load_adapter, which find the tower that it belongs to."
+        )
     model = load_strictly(
         UnmaskForImageClassification, folder, config, may_be_left=lambda _key: False
     )
@@ -125,13 +156,22 @@ def load_model(folder: Path) -> UnmaskForImageClassification:
     return model  # type: ignore[return-value]  # load_strictly gives back the class it is given
 
 
-def _write(
-    model: UnmaskForImageClassification, folder: Path, card: str, weights_dtype: WeightsDtype
+def _write_weights(
+    model: UnmaskForImageClassification, folder: Path, weights_dtype: WeightsDtype
 ) -> None:
     # save_pretrained writes the key names that every version of transformers reads.
     state = {name: _cast(name, value, weights_dtype) for name, value in model.state_dict().items()}
     with quiet():
         model.save_pretrained(folder, state_dict=state, max_shard_size="100GB")
+
+
+def write_beside_weights(
+    folder: Path, spec: DetectorSpec, *, card: str, parity: str | None = None
+) -> None:
+    """Write what a detector folder holds beside its weights, and make those as readable."""
+    config = spec.to_config()
+    config.architectures = [UnmaskForImageClassification.__name__]
+    config.save_pretrained(folder)
     path = folder / "config.json"
     for weights in weights_files(folder):  # written for the owner alone; as readable as the rest
         weights.chmod(path.stat().st_mode)
@@ -139,8 +179,10 @@ def _write(
     # Whatever the file holds, loading computes in float32 and gives the same numbers everywhere.
     values["dtype"] = "float32"
     _write_json(path, values)
-    _write_json(folder / "preprocessor_config.json", model.spec.preprocess.to_processor_config())
+    _write_json(folder / "preprocessor_config.json", spec.preprocess.to_processor_config())
     (folder / "README.md").write_text(card, encoding="utf-8")
+    if parity is not None:
+        (folder / "parity.json").write_text(parity, encoding="utf-8")
 
 
 def _cast(name: str, value: Tensor, weights_dtype: WeightsDtype) -> Tensor:

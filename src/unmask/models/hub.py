@@ -48,6 +48,7 @@ _WEIGHTS = (
     re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"),
     re.compile(r"pytorch_model\.bin"),
     re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?"),
+    re.compile(r"adapter\.safetensors"),
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # The transport's own error, whichever of its clients huggingface_hub uses: the first base of its

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20
-_SINGLE = ("model.safetensors", "pytorch_model.bin")
+_SINGLE = ("model.safetensors", "pytorch_model.bin", "adapter.safetensors")
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
