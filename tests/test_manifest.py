@@ -85,9 +85,15 @@ def test_line_numbers_count_empty_lines_and_line_breaks_in_quotes(tmp_path: Path
         read(tmp_path, 'path,label\n\n"a\nb.jpg",real\nc.jpg,x\n')
 
 
-def test_unknown_columns_are_allowed(tmp_path: Path) -> None:
-    samples = read(tmp_path, "path,width,video_id,labeller\na.jpg,3,4,me\n")
-    assert samples == [Sample(source=str(tmp_path / "a.jpg"), path=tmp_path / "a.jpg")]
+def test_other_columns_are_kept_as_text_and_empty_cells_left_out(tmp_path: Path) -> None:
+    (sample,) = read(tmp_path, "path,width,video_id,labeller,note\na.jpg,3,4,me,\n")
+    assert sample.columns == (("width", "3"), ("video_id", "4"), ("labeller", "me"))
+
+
+def test_other_columns_of_json_lines_are_text_whatever_they_hold(tmp_path: Path) -> None:
+    line = '{"path": "a.jpg", "q": 95, "x": 0.5, "ok": true, "none": null, "l": [1]}\n'
+    (sample,) = read(tmp_path, line, "m.jsonl")
+    assert sample.columns == (("q", "95"), ("x", "0.5"), ("ok", "true"), ("l", "[1]"))
 
 
 @pytest.mark.parametrize("column", ["lable", "labels", "Label", " LABEL"])
@@ -239,4 +245,4 @@ def test_path_that_is_no_unicode_needs_json_lines(tmp_path: Path) -> None:
 
 
 def test_columns_are_those_of_the_sample() -> None:
-    assert set(manifest.COLUMNS) == set(Sample.__dataclass_fields__) - {"source"}
+    assert set(manifest.COLUMNS) == set(Sample.__dataclass_fields__) - {"source", "columns"}

@@ -1,17 +1,35 @@
-"""Labels told from directory names. The rule is stated in ``docs/inputs.md``; no other exists."""
+"""Labels and splits told from directory names; ``docs/inputs.md`` states the rule."""
 
 from __future__ import annotations
 
 import os
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
+from unmask.errors import ConfigError
 from unmask.types import Label
 
-__all__ = ["label_from_directories"]
+__all__ = [
+    "NO_NAMES",
+    "label_from_directories",
+    "parse_labels",
+    "plain_split",
+    "split_from_directories",
+]
+
+NO_NAMES: Mapping[str, int] = {}
+"""No class names of the user's own."""
+
+SPLITS: Mapping[str, str] = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+}  # fmt: skip
+"""Names of splits, those that Hugging Face ``imagefolder`` takes, to the three of ours."""
 
 # fmt: off
 _REAL = frozenset([
@@ -40,7 +58,7 @@ _SEPARATORS = re.compile(r"[\W\d_]+")
 _HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def label_from_directories(path: Path, root: Path) -> Label:
+def label_from_directories(path: Path, root: Path, names: Mapping[str, int] = NO_NAMES) -> Label:
     """0 real, 1 fake or None, from the names of the directories between ``root`` and the file.
 
     The nearest directory whose name decides wins. ``root``'s own name is the last one asked;
@@ -49,6 +67,7 @@ def label_from_directories(path: Path, root: Path) -> Label:
     Args:
         path: A file below ``root`` (as text: nothing is resolved).
         root: The directory the user named; for a single file its parent.
+        names: Whole directory names that decide whatever their words say.
 
     Raises:
         ValueError: ``path`` is not below ``root``.
@@ -62,10 +81,45 @@ def label_from_directories(path: Path, root: Path) -> Label:
     """
     inner = path.relative_to(root).parent.parts
     for name in reversed((Path(os.path.abspath(root)).name, *inner)):  # noqa: PTH100 (links stay)
-        label = _label_of(name)
+        label = names[name] if name in names else _label_of(name)
         if label is not None:
             return label
     return None
+
+
+def split_from_directories(path: Path, root: Path) -> str:
+    """``train``, ``val``, ``test`` or empty: the nearest directory below ``root`` that is named so.
+
+    Raises:
+        ValueError: ``path`` is not below ``root``.
+
+    >>> split_from_directories(Path("set/validation/fake/1.jpg"), Path("set"))
+    'val'
+    """
+    inner = path.relative_to(root).parent.parts
+    return next((SPLITS[name.lower()] for name in reversed(inner) if name.lower() in SPLITS), "")
+
+
+def plain_split(name: str) -> str:
+    """``train``, ``val`` or ``test`` for their other names too; any other name as it is."""
+    return SPLITS.get(name.strip().lower(), name.strip())
+
+
+def parse_labels(pairs: Sequence[str]) -> dict[str, int]:
+    """Class names to 0 real, 1 fake, from texts like ``GAN_v2=fake``.
+
+    Raises:
+        ConfigError: a text of another form, or one name with two meanings.
+    """
+    found: dict[str, int] = {}
+    for pair in pairs:
+        name, sign, meaning = pair.rpartition("=")
+        label = {"real": 0, "fake": 1}.get(meaning.strip().lower())
+        if not (sign and name.strip()) or label is None:
+            raise ConfigError(f"the label {pair!r}: expected NAME=real or NAME=fake")
+        if found.setdefault(name.strip(), label) != label:
+            raise ConfigError(f"the class {name.strip()!r} is given as real and as fake; keep one")
+    return found
 
 
 @lru_cache(maxsize=4096)

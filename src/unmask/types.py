@@ -73,6 +73,8 @@ class Sample:
     """What must not be split between training and validation: an identity or a video."""
     video: str = ""
     split: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
+    """What else a list says of it, ``(name, value)`` in the list's order; empty values left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,16 @@ class OperatingPoint:
     """The named data the thresholds were chosen on, or ``fixed``."""
     target_fpr: float | None = None
     target_fnr: float | None = None
+    fpr_low: float | None = None
+    """With ``fpr_high``: 95 % interval (Clopper-Pearson) of the share of reals at ``fake_at`` or
+    above, from the reals it was chosen on."""
+    fpr_high: float | None = None
+    n_real: int | None = None
+    """How many reals the thresholds were chosen on."""
+    n_fake: int | None = None
+    """How many fakes; 0 where they were chosen on reals alone."""
+    sha256: str | None = None
+    """Of the data they were chosen on, as the calibration reports it."""
 
 
 @dataclass(frozen=True, slots=True)
