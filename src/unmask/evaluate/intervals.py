@@ -305,7 +305,7 @@ def _codes(groups: npt.ArrayLike, items: int) -> tuple[npt.NDArray[np.intp], int
         raise ScoresError(
             f"groups have shape {given.shape}; one group for each of {items} items was expected"
         )
-    empty = np.flatnonzero(given == "") if given.dtype.kind in "UO" else []
+    empty = np.flatnonzero(given == "")
     if len(empty):
         raise ScoresError(
             f"item number {empty[0]} and {len(empty) - 1} others have an empty group; items that "

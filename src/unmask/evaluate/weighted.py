@@ -94,7 +94,8 @@ def kept_steps(counts: Counts) -> npt.NDArray[np.intp]:
         return present
     bends = np.diff(counts.false_alarms[present], 2) != 0
     bends |= np.diff(counts.caught[present], 2) != 0
-    return present[np.concatenate([[True], bends, [True]])]
+    kept: npt.NDArray[np.intp] = present[np.concatenate([[True], bends, [True]])]
+    return kept
 
 
 def eer(counts: Counts) -> float:
@@ -204,12 +205,10 @@ def calibration_bins(counts: Counts, bins: int) -> tuple[Array, Array, Array, Ar
     edges = np.arange(bins + 1) / bins
     both = counts.reals + counts.fakes
     bin_of = np.minimum(np.searchsorted(edges, counts.scores, side="right") - 1, bins - 1)
-    count = np.bincount(bin_of, both, bins)
-    sums = np.bincount(bin_of, both * counts.scores, bins)
-    fakes = np.bincount(bin_of, counts.fakes, bins)
-    empty = np.full(bins, np.nan)
-    mean = np.divide(sums, count, out=empty.copy(), where=count > 0)
-    share = np.divide(fakes, count, out=empty, where=count > 0)
+    count: Array = np.bincount(bin_of, both, bins).astype(np.float64)
+    mean, share = np.full((2, bins), np.nan)
+    np.divide(np.bincount(bin_of, both * counts.scores, bins), count, out=mean, where=count > 0)
+    np.divide(np.bincount(bin_of, counts.fakes, bins), count, out=share, where=count > 0)
     return edges, mean, share, count
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from unmask.evaluate import calibration, thresholds
+from unmask.evaluate.thresholds import weighted_quantile
 from unmask.train.data import cell_weights, unit
 from unmask.types import OperatingPoint, Sample
 
@@ -130,27 +132,14 @@ def _dataset(sample: Sample) -> str:
 def _recall(scores: Array, samples: Sequence[Sample], fpr: float) -> float:
     labels = np.array([sample.label for sample in samples])
     weights = cell_weights(samples)
-    threshold = _quantile(scores[labels == 0], weights[labels == 0], 1 - fpr)
+    threshold = weighted_quantile(scores[labels == 0], 1 - fpr, weights[labels == 0])
     caught = scores[labels == 1] > threshold
     return float(np.average(caught, weights=weights[labels == 1]))
 
 
 def fit_temperature(logits: Array, samples: Sequence[Sample]) -> float:
-    """The temperature that minimises the weighted log loss of ``sigmoid(logit / temperature)``.
-
-    Guo et al., On Calibration of Modern Neural Networks (ICML 2017), section 4.2.
-    """
-    from scipy.optimize import minimize_scalar
-
-    signs = np.array([1.0 if sample.label == 1 else -1.0 for sample in samples])
-    weights = cell_weights(samples)
-
-    def loss(log_temperature: float) -> float:
-        margins = signs * logits / np.exp(log_temperature)
-        return float(np.average(np.logaddexp(0.0, -margins), weights=weights))
-
-    best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(50.0)), method="bounded")
-    return float(np.exp(best.x))
+    """The temperature of the least log loss, classes and data sets counting alike."""
+    return calibration.fit_temperature(logits, _labels(samples), cell_weights(samples))
 
 
 def operating_points(
@@ -159,31 +148,21 @@ def operating_points(
     """Thresholds at named error rates on the validation part; the first one is the default.
 
     ``fpr5`` calls fake what 5 % of the reals reach, and real what 5 % of the fakes stay below;
-    ``fpr1`` the same at 1 %. Between the two thresholds the answer is inconclusive.
+    ``fpr1`` the same at 1 %; classes and data sets count alike. Few reals are no reason to stop a
+    training: the interval of the point says how little it then means.
     """
-    labels = np.array([sample.label for sample in samples])
-    weights = cell_weights(samples)
+    labels, weights = _labels(samples), cell_weights(samples)
     real, fake = labels == 0, labels == 1
-    points = []
-    for name, rate in (("fpr5", 0.05), ("fpr1", 0.01)):
-        fake_at = _quantile(p_fake[real], weights[real], 1 - rate)
-        real_below = _quantile(p_fake[fake], weights[fake], rate)
-        points.append(
-            OperatingPoint(
-                name=name,
-                fake_at=float(np.nextafter(fake_at, 1.0)),
-                real_below=min(real_below, fake_at),
-                source=source,
-                target_fpr=rate,
-                target_fnr=rate,
-            )
-        )
-    return tuple(points)
+    return thresholds.operating_points(
+        p_fake[real],
+        p_fake[fake],
+        source=source,
+        target_fprs=(0.05, 0.01),
+        few="keep",
+        real_weights=weights[real],
+        fake_weights=weights[fake],
+    )
 
 
-def _quantile(values: Array, weights: Array, share: float) -> float:
-    """The smallest value that at least ``share`` of the weight does not exceed."""
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order]) / weights.sum()
-    index = int(np.searchsorted(reached, share - 1e-12))
-    return float(values[order][min(index, len(values) - 1)])
+def _labels(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
+    return np.array([sample.label for sample in samples])

@@ -1,0 +1,147 @@
+"""Operating points: thresholds on P(fake) at target false-positive rates, and how sure they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.errors import ConfigError, MetricUndefined
+from unmask.evaluate.counts import Array, checked, require_probabilities
+from unmask.evaluate.intervals import clopper_pearson
+from unmask.types import OperatingPoint
+
+__all__ = ["BAND_OF_REALS", "least_reals", "operating_points", "weighted_quantile"]
+
+BAND_OF_REALS = 5.0
+"""From reals alone, the band below ``fake_at`` begins where this many times the target share of
+reals stands: what is unusual for a real, but not unusual enough. Our choice; it is the ratio of
+the two default targets."""
+
+
+def least_reals(target_fpr: float) -> int:
+    """The number of reals from which one false alarm is no more than the target.
+
+    >>> least_reals(0.01), least_reals(0.05)
+    (100, 20)
+    """
+    _check_target(target_fpr)
+    return math.ceil(1 / target_fpr - 1e-9)
+
+
+def operating_points(
+    reals: npt.ArrayLike,
+    fakes: npt.ArrayLike | None = None,
+    *,
+    source: str,
+    target_fprs: Sequence[float] = (0.05, 0.01),
+    few: Literal["refuse", "keep"] = "refuse",
+    real_weights: Array | None = None,
+    fake_weights: Array | None = None,
+    sha256: str | None = None,
+) -> tuple[OperatingPoint, ...]:
+    """Thresholds at target false-positive rates; the first is a detector's default.
+
+    ``fake_at`` lies just above the smallest score of a real that leaves no more than the target
+    share of reals at or above the threshold. ``real_below`` is the score that the same share of
+    fakes stays below (never above ``fake_at``); without fakes it is the score that
+    :data:`BAND_OF_REALS` times the target share of reals reaches, at most half of them, and nothing
+    is said about how many fakes are missed (``target_fnr`` None). Between the two: inconclusive.
+
+    ``fpr_low`` and ``fpr_high`` hold the true false-positive rate at 95 %. A threshold at an order
+    statistic of n reals, k of them above, has a rate with distribution Beta(k + 1, n - k): the
+    upper Clopper-Pearson limit is its exact quantile though the threshold was chosen on the same
+    scores, and the lower limit is on the safe side.
+
+    Args:
+        reals: ``(R,)`` P(fake) of real pictures.
+        fakes: ``(F,)`` P(fake) of fakes, or None.
+        source: The name of the data.
+        target_fprs: In the order wanted.
+        few: Fewer reals than :func:`least_reals` do not resolve a target: the threshold then
+            stands above all of them, whatever the target. Such a target is refused, or kept with
+            the interval that says how little is known.
+        real_weights: ``(R,)``, for shares; the interval counts reals.
+        fake_weights: ``(F,)``.
+        sha256: Of the data.
+
+    Raises:
+        MetricUndefined: a target is not resolved by so few reals, or not reachable since too many
+            reals score exactly 1.
+        ScoresError: no scores, or some outside 0..1.
+        ConfigError: a target is not between 0 and 1, or given twice.
+    """
+    if not target_fprs or len(set(target_fprs)) < len(target_fprs):
+        raise ConfigError(f"target FPRs are {list(target_fprs)}; one or more, each once, expected")
+    of_reals = _probabilities(reals, 0)
+    of_fakes = None if fakes is None else _probabilities(fakes, 1)
+    points = []
+    for target in target_fprs:
+        least = least_reals(target)
+        if few == "refuse" and len(of_reals) < least:
+            raise MetricUndefined(
+                f"a false-positive rate of {target:.3g} needs at least {least} reals; "
+                f"{len(of_reals)} are there. Give more, or a larger target.",
+                code="too_few_reals",
+            )
+        highest = weighted_quantile(of_reals, 1 - target, real_weights)
+        if highest >= 1:
+            raise MetricUndefined(
+                f"more than {target:.3g} of the reals have P(fake) 1 exactly, so that no threshold "
+                "reaches this false-positive rate. Calibrate the temperature first, or give a "
+                "larger target.",
+                code="saturated",
+            )
+        fake_at = float(np.nextafter(highest, 1.0))
+        if of_fakes is None:
+            share = min(0.5, BAND_OF_REALS * target)
+            real_below = weighted_quantile(of_reals, 1 - share, real_weights)
+        else:
+            real_below = min(weighted_quantile(of_fakes, target, fake_weights), highest)
+        realised = clopper_pearson(int(np.sum(of_reals >= fake_at)), len(of_reals))
+        points.append(
+            OperatingPoint(
+                name=f"fpr{100 * target:.6g}",
+                fake_at=fake_at,
+                real_below=real_below,
+                source=source,
+                target_fpr=target,
+                target_fnr=None if of_fakes is None else target,
+                fpr_low=realised.low,
+                fpr_high=realised.high,
+                n_real=len(of_reals),
+                n_fake=0 if of_fakes is None else len(of_fakes),
+                sha256=sha256,
+            )
+        )
+    return tuple(points)
+
+
+def weighted_quantile(values: Array, share: float, weights: Array | None = None) -> float:
+    """The smallest value that at least ``share`` of the weight does not exceed.
+
+    >>> weighted_quantile(np.array([3.0, 1.0, 2.0]), 0.5)
+    2.0
+    """
+    order = np.argsort(values)
+    weight = np.ones(len(values)) if weights is None else weights
+    reached = np.cumsum(weight[order]) / weight.sum()
+    index = int(np.searchsorted(reached, share - 1e-12))
+    return float(values[order][min(index, len(values) - 1)])
+
+
+def _probabilities(scores: npt.ArrayLike, label: int) -> Array:
+    values = np.asarray(scores, dtype=np.float64)
+    _, sound = checked(np.full(values.shape, label), values)
+    require_probabilities(sound)
+    return sound
+
+
+def _check_target(target: float) -> None:
+    if not 0 < target < 1:
+        raise ConfigError(
+            f"a target FPR is {target}; a rate between 0 and 1 was expected (0.01 is 1 %)"
+        )
