@@ -253,7 +253,11 @@ def _check_columns(columns: Sequence[str], path: Path, at: str, key: str) -> Non
                 "Rename it, or drop it if it means something else."
             )
     if key not in columns:
-        hint = " For a Hugging Face imagefolder, give its folder." if "file_name" in columns else ""
+        hint = ""
+        if key != COLUMNS[0]:
+            hint = " Rename the table if it is about something else."
+        elif "file_name" in columns:
+            hint = " For a Hugging Face imagefolder, give its folder."
         raise ManifestError(
             f"{where}: no column {key!r} among {', '.join(map(repr, columns)) or 'none'}. Expected "
             f"{', '.join(expected)}, separated by commas in CSV; only {key!r} is required.{hint}"

@@ -12,13 +12,20 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
+from unmask.dataset_json import EVERY, read_dataset_json
 from unmask.errors import ConfigError, MissingSource, SourceError, near_names
 from unmask.labels import label_from_directories
 from unmask.magic import IMAGE_SUFFIXES
 from unmask.manifest import MANIFEST_SUFFIXES, read_manifest
 from unmask.types import Sample
 
-__all__ = ["IMAGE_SUFFIXES", "REFERENCE_SUFFIXES", "label_from_directories", "read_sources"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "REFERENCE_SUFFIXES",
+    "fixed_part",
+    "label_from_directories",
+    "read_sources",
+]
 
 REFERENCE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tiff", ".webp"})
 """What the original script took; ``.tif`` was not among them."""
@@ -45,8 +52,9 @@ def read_sources(
 
     Args:
         inputs: One, or several: files, directories, glob patterns, manifests (``.csv``,
-            ``.jsonl``), or ``-`` for one path per line on standard input. An input given twice
-            is read twice, but for ``-``.
+            ``.jsonl``, ``.parquet``), DeepfakeBench data sets (``.json``, all splits and
+            compression levels), or ``-`` for one path per line on standard input. An input given
+            twice is read twice, but for ``-``.
         recursive: Whether the sub-directories of a directory are read too.
         suffixes: Lower-case, with the dot; only such files of directories and patterns. None:
             every file that is not hidden, since a file that is no picture gets a result too.
@@ -81,9 +89,7 @@ def _read_one(
     if os.path.isdir(name):  # noqa: PTH112 (False, not an error, where the system refuses)
         found = _read_directory(name, recursive, suffixes)
     elif os.path.lexists(path):
-        if path.suffix.lower() not in MANIFEST_SUFFIXES:
-            return iter([_single(name)])
-        found = read_manifest(path)
+        found = _read_file(name, path)
     elif glob.has_magic(name):
         found = _read_pattern(name, recursive, suffixes)
     else:
@@ -92,6 +98,16 @@ def _read_one(
     if first is None:
         raise MissingSource(f"{name}: {_nothing_in(path, recursive, suffixes)}")
     return chain([first], found)
+
+
+def _read_file(name: str, path: Path) -> Iterator[Sample]:
+    """What a list names, or the file itself; the suffix decides."""
+    kind = path.suffix.lower()
+    if kind in MANIFEST_SUFFIXES:
+        return read_manifest(path)
+    if kind == ".json":
+        return read_dataset_json(path, compression=EVERY)
+    return iter([_single(name)])
 
 
 def _single(name: str) -> Sample:
@@ -115,7 +131,7 @@ def _read_pattern(
     pattern: str, recursive: bool, suffixes: frozenset[str] | None
 ) -> Iterator[Sample]:
     """What a pattern matches, each file once; a directory it matches is read as a directory."""
-    root = _fixed_part(pattern)
+    root = fixed_part(pattern)
     links = _ALL_LEVELS.search(pattern) is None  # all levels are there without them, once
     seen: set[tuple[int, int]] = set()  # one for all, so a match within a match is not read again
     names: set[str] = set()
@@ -156,7 +172,7 @@ def _levels(root: str) -> Iterator[str]:
             ]
 
 
-def _fixed_part(pattern: str) -> Path:
+def fixed_part(pattern: str) -> Path:
     """The directory before the first component with a wildcard: where labels end."""
     parts = Path(pattern).parts
     first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
