@@ -11,7 +11,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, ViTCon
 
 from unmask.errors import ConfigError, IncompatibleWeights
 from unmask.models.backbone import build_backbone, extract, load_backbone
-from unmask.models.effort import SVDResidualLinear, attach, merge
+from unmask.models.effort import SVDResidualLinear, attach, merge, split
 
 FIXTURES = Path(__file__).parent / "fixtures" / "effort"
 LARGE_14 = CLIPVisionConfig(
@@ -62,7 +62,7 @@ def test_a_fresh_split_changes_nothing(tower, inputs):
 
 def test_the_released_layout_gives_the_recorded_logits(tower, inputs, arrays):
     state = load_file(FIXTURES / "B_released_layout.safetensors")
-    attach(tower, rank=63)
+    attach(tower, keep=63)
     load_residuals(tower, state)
     ours = logits(tower, state, inputs).numpy()
     np.testing.assert_allclose(ours, arrays["B_logits"], atol=1e-5)
@@ -70,7 +70,7 @@ def test_the_released_layout_gives_the_recorded_logits(tower, inputs, arrays):
 
 def test_the_full_layout_at_the_start_gives_the_recorded_logits(tower, inputs, arrays):
     state = load_file(FIXTURES / "A_full_layout.safetensors")
-    attach(tower, rank=63)
+    attach(tower, keep=63)
     load_residuals(
         tower, {key: v for key, v in state.items() if not key.endswith((".U_r", ".S_r", ".V_r"))}
     )
@@ -79,14 +79,14 @@ def test_the_full_layout_at_the_start_gives_the_recorded_logits(tower, inputs, a
 
 
 def test_our_own_split_of_the_plain_tower_gives_the_recorded_features(tower, inputs, arrays):
-    attach(tower, rank=63)
+    attach(tower, keep=63)
     with torch.no_grad():
         ours = extract(tower, inputs, ("pooler",)).numpy()
     np.testing.assert_allclose(ours, arrays["A_feat"], atol=1e-5)
 
 
 def test_merging_gives_the_recorded_merged_weights(tower):
-    attach(tower, rank=63)
+    attach(tower, keep=63)
     load_residuals(tower, load_file(FIXTURES / "B_released_layout.safetensors"))
     merge(tower)
     expected = load_file(FIXTURES / "B_merged_clipvision_keys.safetensors")
@@ -97,7 +97,7 @@ def test_merging_gives_the_recorded_merged_weights(tower):
 
 
 def test_merged_equals_split(tower, inputs):
-    attach(tower, rank=60)
+    attach(tower, keep=60)
     with torch.no_grad():
         for name, parameter in tower.named_parameters():
             if name.endswith("_residual"):
@@ -146,30 +146,30 @@ def test_a_rank_that_leaves_nothing_to_train_is_refused(tower, rank):
     with pytest.raises(
         ConfigError, match=rf"rank of {rank} .* width 64 leaves nothing to train.*1 to 63"
     ):
-        attach(tower, rank=rank)
+        attach(tower, keep=rank)
     assert set(tower.state_dict()) == set(before)
 
 
 def test_a_rank_of_zero_is_refused(tower):
     with pytest.raises(ConfigError, match="nothing of the layer frozen"):
-        attach(tower, rank=0)
+        attach(tower, keep=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_precision_of_the_layer_is_kept(dtype):
     layer = nn.Linear(12, 8).to(dtype)
-    split = SVDResidualLinear(layer, 7)
-    assert {one.dtype for one in split.parameters()} == {dtype}
-    assert split.merged().weight.dtype == dtype
+    residual = split(layer, 7)
+    assert {one.dtype for one in residual.parameters()} == {dtype}
+    assert residual.merged().weight.dtype == dtype
     x = torch.randn(3, 12, dtype=dtype)
     tolerance = {torch.float32: 1e-6, torch.float64: 1e-14, torch.bfloat16: 0.1}[dtype]
-    assert (split(x) - layer(x)).abs().max() < tolerance
+    assert (residual(x) - layer(x)).abs().max() < tolerance
 
 
 def test_a_layer_without_bias_stays_without():
-    split = SVDResidualLinear(nn.Linear(6, 6, bias=False), 5)
-    assert split.bias is None
-    assert split.merged().bias is None
+    residual = split(nn.Linear(6, 6, bias=False), 5)
+    assert residual.bias is None
+    assert residual.merged().bias is None
 
 
 @pytest.mark.parametrize(
