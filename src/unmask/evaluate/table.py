@@ -1,4 +1,4 @@
-"""The scores of labelled data as columns, and the file that keeps them.
+"""The scores of labelled data as columns.
 
 One row for each scored medium, in the order in which the media were given; those that could not be
 scored have a row too, with a status and without a score. Everything that is measured is computed
@@ -9,52 +9,37 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from unmask.aggregate import strongest
-from unmask.errors import MissingSource, OutputError, ScoresError
-from unmask.files import valid_text
+from unmask.errors import ScoresError
 from unmask.types import OperatingPoint, Result, Sample
 
 __all__ = [
-    "SCORES_SCHEMA",
     "Meta",
     "Scores",
     "by_dataset",
+    "columns_of",
     "data_hash",
     "from_results",
-    "is_scores",
     "joined",
-    "read_scores",
     "scored",
     "select",
+    "texts",
     "with_columns",
-    "write_scores",
 ]
-
-SCORES_SCHEMA = 1
-"""Version of the file. A reader refuses versions that it does not know."""
-
-_KEY = b"unmask.scores"
 
 Texts = npt.NDArray[np.object_]
 Numbers = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 Column = npt.NDArray[Any]
+"""Texts or numbers, ``(N,)``."""
 
-_TEXTS = (
-    "source", "dataset", "generator", "group", "video", "split", "status", "reasons", "messages",
-    "sha256",
-)  # fmt: skip
-_NUMBERS = ("p_fake", "logit", "elapsed_ms")
 _LISTED = "listed."
 """Before a manifest's column that has the name of one of ours."""
 
@@ -109,12 +94,12 @@ class Scores:
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths, and further columns that have a name of ours."""
-        for name, column in [*_columns(self), *self.extra.items()]:
+        for name, column in [*columns_of(self), *self.extra.items()]:
             if column.shape != (len(self.source),):
                 raise ScoresError(
                     f"the column {name} has shape {column.shape}; expected ({len(self.source)},)"
                 )
-        taken = sorted(set(self.extra) & {name for name, _ in _columns(self)})
+        taken = sorted(set(self.extra) & {name for name, _ in columns_of(self)})
         if taken:
             raise ScoresError(f"{taken[0]!r} is a column of every table; give yours another name")
 
@@ -123,7 +108,7 @@ class Scores:
         return len(self.source)
 
 
-def _columns(scores: Scores) -> list[tuple[str, Column]]:
+def columns_of(scores: Scores) -> list[tuple[str, Column]]:
     """The columns that every table has."""
     names = (each.name for each in dataclasses.fields(Scores))
     return [(name, getattr(scores, name)) for name in names if name not in {"extra", "meta"}]
@@ -162,19 +147,19 @@ def from_results(
                 f"the result of {result.source} stands where that of {sample.source} is expected"
             )
     scores = Scores(
-        source=_texts(sample.source for sample in given),
-        dataset=_texts(sample.dataset for sample in given),
-        generator=_texts(sample.generator for sample in given),
-        group=_texts(sample.group for sample in given),
-        video=_texts(sample.video for sample in given),
-        split=_texts(sample.split for sample in given),
+        source=texts(sample.source for sample in given),
+        dataset=texts(sample.dataset for sample in given),
+        generator=texts(sample.generator for sample in given),
+        group=texts(sample.group for sample in given),
+        video=texts(sample.video for sample in given),
+        split=texts(sample.split for sample in given),
         label=np.array([-1 if each.label is None else each.label for each in given], np.int8),
-        status=_texts(result.status for result in listed),
+        status=texts(result.status for result in listed),
         p_fake=_numbers(result.p_fake for result in listed),
         logit=_numbers(result.logit for result in listed),
-        reasons=_texts(";".join(each.code for each in result.reasons) for result in listed),
-        messages=_texts(" | ".join(each.message for each in result.reasons) for result in listed),
-        sha256=_texts(result.sha256 or "" for result in listed),
+        reasons=texts(";".join(each.code for each in result.reasons) for result in listed),
+        messages=texts(" | ".join(each.message for each in result.reasons) for result in listed),
+        sha256=texts(result.sha256 or "" for result in listed),
         elapsed_ms=_numbers(result.elapsed_ms for result in listed),
         extra=_measured(listed),
         meta=_meta(listed, command, seed),
@@ -183,7 +168,8 @@ def from_results(
     return replace(with_columns(scores, _listed(given, scores)), meta=meta)
 
 
-def _texts(values: Iterable[str]) -> Texts:
+def texts(values: Iterable[str]) -> Texts:
+    """A column of texts."""
     listed = list(values)
     column = np.empty(len(listed), object)
     column[:] = listed
@@ -228,7 +214,7 @@ def _meta(results: Sequence[Result], command: str, seed: int | None) -> Meta:
 
 def _listed(samples: Sequence[Sample], scores: Scores) -> dict[str, Column]:
     """What manifests say beside what is known of every sample; empty where one says nothing."""
-    taken = {*scores.extra, *(name for name, _ in _columns(scores))}
+    taken = {*scores.extra, *(name for name, _ in columns_of(scores))}
     columns: dict[str, Texts] = {}
     for row, sample in enumerate(samples):
         for name, value in sample.columns:
@@ -246,7 +232,7 @@ def select(scores: Scores, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -
     """
     if rows.dtype == np.bool_ and rows.shape != (len(scores),):
         raise ScoresError(f"a mask of shape {rows.shape} for {len(scores)} rows")
-    kept: dict[str, Any] = {name: column[rows] for name, column in _columns(scores)}
+    kept: dict[str, Any] = {name: column[rows] for name, column in columns_of(scores)}
     return replace(scores, **kept, extra={name: each[rows] for name, each in scores.extra.items()})
 
 
@@ -291,7 +277,7 @@ def joined(tables: Sequence[Scores]) -> Scores:
     names = dict.fromkeys(name for table in tables for name in table.extra)
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(table, name) for table in tables])
-        for name, _ in _columns(tables[0])
+        for name, _ in columns_of(tables[0])
     }
     whole = Scores(**columns, extra={name: _joined(tables, name) for name in names})
     commands = dict.fromkeys(table.meta.command for table in tables)
@@ -326,117 +312,3 @@ def data_hash(scores: Scores) -> str:
     rows = zip(scores.sha256, scores.source, scores.label, scores.dataset, strict=True)
     lines = sorted(f"{sha or source}\t{label}\t{dataset}" for sha, source, label, dataset in rows)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write the table as Parquet, whole or not at all; names that are no utf-8 are spelt out.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {name: _arrow(column) for name, column in [*_columns(scores), *scores.extra.items()]}
-    meta = {"schema": SCORES_SCHEMA, **dataclasses.asdict(scores.meta)}
-    table = pa.table(columns).replace_schema_metadata({_KEY: valid_text(json.dumps(meta))})
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, part, compression="zstd")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _arrow(column: Column) -> object:
-    import pyarrow as pa
-
-    if column.dtype.kind != "O":
-        return pa.array(column)
-    texts = column.tolist()
-    try:
-        return pa.array(texts, pa.string())
-    except UnicodeEncodeError:
-        return pa.array([valid_text(text) for text in texts], pa.string())
-
-
-def is_scores(path: Path) -> bool:
-    """Whether a file is a table that :func:`write_scores` wrote, of whatever version."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if path.suffix.lower() != ".parquet" or not path.is_file():
-        return False
-    try:
-        return _KEY in (pq.read_schema(path).metadata or {})
-    except (pa.ArrowException, OSError):
-        return False
-
-
-def read_scores(path: Path) -> Scores:
-    """The table that :func:`write_scores` wrote.
-
-    Raises:
-        MissingSource: no such file.
-        ScoresError: not such a table, one of another version, or a damaged one.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.exists():
-        raise MissingSource(f"{path}: no such file. Expected a table of scores (.parquet).")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ScoresError(
-            f"{path}: not a Parquet file: {error}. Expected a table of scores that unmask wrote."
-        ) from error
-    found = (table.schema.metadata or {}).get(_KEY)
-    if found is None:
-        raise ScoresError(
-            f"{path}: a Parquet file, but not a table of scores that unmask wrote. A manifest is "
-            "given as data, not as scores."
-        )
-    meta = json.loads(found)
-    if meta.pop("schema", None) != SCORES_SCHEMA:
-        raise ScoresError(
-            f"{path}: another version of the table of scores; this one reads {SCORES_SCHEMA}. "
-            "Score the data again, or use the version that wrote it."
-        )
-    columns = {name: _column(table.column(name)) for name in table.column_names}
-    return _scores(columns, _read_meta(meta, path), path)
-
-
-def _scores(columns: dict[str, Column], meta: Meta, path: Path) -> Scores:
-    kinds = {**dict.fromkeys(_TEXTS, "O"), **dict.fromkeys(_NUMBERS, "f"), "label": "i"}
-    for name, kind in kinds.items():
-        if name not in columns or columns[name].dtype.kind != kind:
-            raise ScoresError(
-                f"{path}: the column {name!r} is missing or not of its type. The file was changed; "
-                "score the data again."
-            )
-    own: dict[str, Any] = {name: columns.pop(name) for name in kinds}
-    return Scores(**own, extra=columns, meta=meta)
-
-
-def _column(column: Any) -> Column:  # noqa: ANN401 (a pyarrow column; it has no types)
-    from pyarrow import types
-
-    if types.is_string(column.type):
-        return _texts(column.to_pylist())
-    found: Column = column.to_numpy()
-    return found
-
-
-def _read_meta(values: dict[str, Any], path: Path) -> Meta:
-    point = values.pop("operating_point", None)
-    try:
-        return Meta(**values, operating_point=OperatingPoint(**point) if point else None)
-    except TypeError as error:
-        raise ScoresError(
-            f"{path}: what the table says of its detector is not understood ({error}). Score the "
-            "data again, or use the version that wrote it."
-        ) from error
