@@ -178,6 +178,8 @@ def write_beside_weights(
     values = json.loads(path.read_text(encoding="utf-8"))
     # Whatever the file holds, loading computes in float32 and gives the same numbers everywhere.
     values["dtype"] = "float32"
+    if spec.adapter is None:
+        del values["adapter"]
     _write_json(path, values)
     _write_json(folder / "preprocessor_config.json", spec.preprocess.to_processor_config())
     (folder / "README.md").write_text(card, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from unmask.errors import (
     UntrainedHead,
     near_names,
 )
+from unmask.models.adapter import load_adapter
 from unmask.models.backbone import feature_width, load_backbone
 from unmask.models.builtin import DEFAULT
 from unmask.models.checkpoint import load_model
@@ -32,6 +34,7 @@ from unmask.models.configuration import (
 from unmask.models.heads import new_head
 from unmask.models.locate import Located, locate, read_preprocess
 from unmask.models.modeling import UnmaskForImageClassification, assemble
+from unmask.models.svd import default_cache
 from unmask.models.weights import read_config, weights_sha256
 from unmask.preprocess import Preprocess
 from unmask.types import DetectorRef, FaceSpec, OperatingPoint
@@ -106,6 +109,8 @@ def load(
     revision: str | None = None,
     offline: bool = False,
     allow_untrained: bool = False,
+    base: str | Path | None = None,
+    fake_labels: Sequence[str] = (),
     device: str = "auto",
     dtype: str = "auto",
     token: str | None = None,
@@ -114,12 +119,22 @@ def load(
 
     Args:
         reference: Name of a built-in detector, a local folder, or a Hub id ``org/name[@revision]``.
+            Classifiers that others published (transformers' image classification, GenD) are read
+            as they are.
         revision: Branch, tag or commit of a Hub id.
         offline: Do not ask the Hub; a cached copy is used.
         allow_untrained: Accept a head that never learnt anything; results are marked.
+        base: Of an adapter, the tower that it was made on, instead of the one that it names; of a
+            GenD, a model whose configuration says what shapes of weights do not.
+        fake_labels: Of somebody else's classifier, the labels that mean fake, where their names do
+            not say it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<n>`` or ``mps``.
         dtype: Of the tower: ``auto`` (float32), ``float32``, ``bfloat16`` or ``float16``.
         token: For the Hub, instead of ``HF_TOKEN``.
+
+    Returns:
+        A detector whose ``ref.sha256`` is that of the weights that answer: of the weights file, or
+        of an adapter's file and its tower's content together.
 
     Raises:
         UnknownDetector: If nothing of that name is found; lists near names.
@@ -129,24 +144,30 @@ def load(
     """
     located = locate(reference, revision=revision, offline=offline, token=token)
     config = read_config(located.folder)
-    if not isinstance(config, UnmaskConfig):
-        _refuse_foreign_classifier(located)
-        if not allow_untrained:
-            raise UntrainedHead(
-                f"{located.id} is a bare {config.model_type!r} model: it has no head that was "
-                "trained to tell real from fake. Train one ('unmask train DATA -o DIR --backbone "
-                f"{located.id}'), or see meaningless scores with --allow-untrained."
-            )
-        return _untrained(located, config, _Untrained(), device=device, dtype=dtype)
-    model = load_model(located.folder)
-    trained = model.spec.head.trained
-    if not trained and not allow_untrained:
-        raise UntrainedHead(
-            f"the head of {located.id} was never trained, its scores mean nothing. Train it with "
-            "'unmask train', or see them all the same with --allow-untrained."
+    if fake_labels:
+        raise ConfigError(
+            f"{located.id} is no classifier of somebody else's, so it has no labels to choose "
+            f"{', '.join(fake_labels)} from; leave --fake-label out"
         )
-    ref = DetectorRef(located.id, weights_sha256(located.folder), trained)
-    return _on_device(model, ref, device, dtype)
+    if isinstance(config, UnmaskConfig):
+        model, sha256 = _ours(located, config, base, offline=offline, token=token)
+        trained = model.spec.head.trained
+        if not trained and not allow_untrained:
+            raise UntrainedHead(
+                f"the head of {located.id} was never trained, its scores mean nothing. Train it "
+                "with 'unmask train', or see them all the same with --allow-untrained."
+            )
+        return _on_device(model, DetectorRef(located.id, sha256, trained), device, dtype)
+    if base is not None:
+        raise ConfigError(f"{located.id} is no adapter, so it has no base; leave --base out")
+    _refuse_foreign_classifier(located)
+    if not allow_untrained:
+        raise UntrainedHead(
+            f"{located.id} is a bare {config.model_type!r} model: it has no head that was "
+            "trained to tell real from fake. Train one ('unmask train DATA -o DIR --backbone "
+            f"{located.id}'), or see meaningless scores with --allow-untrained."
+        )
+    return _untrained(located, _Untrained(), device=device, dtype=dtype)
 
 
 def untrained_detector(
@@ -191,7 +212,29 @@ def untrained_detector(
         raise ConfigError(f"{located.id} is a detector already; load it as it is")
     _refuse_foreign_classifier(located)
     fresh = _Untrained(tuple(features), outputs, seed, preprocess)
-    return _untrained(located, config, fresh, device=device, dtype=dtype)
+    return _untrained(located, fresh, device=device, dtype=dtype)
+
+
+def _ours(
+    located: Located,
+    config: UnmaskConfig,
+    base: str | Path | None,
+    *,
+    offline: bool,
+    token: str | None,
+) -> tuple[UnmaskForImageClassification, str]:
+    """The model of a detector or adapter folder, and the hash of all its weights."""
+    sha256 = weights_sha256(located.folder)
+    if config.adapter is None:
+        if base is not None:
+            raise ConfigError(f"{located.id} is no adapter, so it has no base; leave --base out")
+        return load_model(located.folder), sha256
+    model = load_adapter(
+        located.folder, base=base, offline=offline, token=token, cache=default_cache()
+    )
+    # The tower's content was checked to have this hash.
+    both = f"{sha256}\n{config.adapter['base']['sha256']}"
+    return model, hashlib.sha256(both.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +247,7 @@ class _Untrained:
     preprocess: Preprocess | None = None
 
 
-def _untrained(
-    located: Located, config: object, fresh: _Untrained, *, device: str, dtype: str
-) -> Detector:
+def _untrained(located: Located, fresh: _Untrained, *, device: str, dtype: str) -> Detector:
     preprocess = fresh.preprocess or read_preprocess(located.folder)
     tower = load_backbone(located.folder, fresh.features)
     head = new_head(feature_width(tower.config, fresh.features), fresh.outputs, fresh.seed)
