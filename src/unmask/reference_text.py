@@ -1,4 +1,4 @@
-"""Results -> the text file of the original scripts, line by line.
+"""Results -> the text of the original scripts, line by line.
 
 ``docs/compatibility.md`` lists where the file differs from theirs, and why.
 """
@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from unmask.files import one_line, replacing
 from unmask.types import Result
 
-__all__ = ["UNTRAINED_WARNING", "metric_lines", "write_reference_text"]
+__all__ = ["UNTRAINED_WARNING", "demo_line", "metric_lines", "write_reference_text"]
 
 UNTRAINED_WARNING = (
     "WARNING: the head was never trained; every Pred and Prob below is noise, not a finding"
@@ -64,6 +64,25 @@ def write_reference_text(
 def metric_lines(results: Sequence[Result]) -> list[str]:
     """The AUC and PR-AUC lines of the file; none where they cannot be computed."""
     return [line for line in _metrics(_scored(results)) if line.startswith(("AUC", "PR-AUC"))]
+
+
+def demo_line(position: int, total: int, result: Result) -> str:
+    """What the original demo prints of one picture; where it crashed, the reason instead.
+
+    Args:
+        position: Of the input, from 1.
+        total: How many inputs there are.
+        result: Of the input.
+    """
+    head = f"[{position}/{total}] {_name(result):>30} | "
+    if result.logit is None or result.p_fake is None:
+        return head + _why_not(result)
+    line = (
+        f"{head}Pred Label: {int(result.logit > 0)} (0=Real, 1=Fake) | "
+        f"Fake Prob: {result.p_fake:.4f}"
+    )
+    whole = [reason.message for reason in result.reasons if reason.code == "whole_picture"]
+    return " | ".join([line, *whole])
 
 
 def _lines(results: Sequence[Result], title: str, warning: str | None, total: int) -> Iterator[str]:
@@ -173,14 +192,18 @@ def _whole_pictures(results: Sequence[Result], total: int) -> Iterator[str]:
 def _not_scored(results: Sequence[Result], total: int) -> Iterator[str]:
     """Added to the original's file: inputs without a line of their own, with the reason."""
     lines = [
-        f"[{position}/{total}] {_name(result):>30} | {result.status}: "
-        f"{one_line('; '.join(reason.message for reason in result.reasons))} | "
+        f"[{position}/{total}] {_name(result):>30} | {_why_not(result)} | "
         f"Path: {one_line(result.source)}"
         for position, result in enumerate(results, start=1)
         if result.logit is None
     ]
     if lines:
         yield from ("", "NOT SCORED:", *lines)
+
+
+def _why_not(result: Result) -> str:
+    reasons = "; ".join(reason.message for reason in result.reasons)
+    return f"{result.status}: {one_line(reasons)}"
 
 
 def _name(result: Result) -> str:

@@ -1,16 +1,19 @@
-"""The documented command of the original scripts: same flags, same text file.
+"""The documented commands of the original scripts: same flags, same text.
 
-Run by ``DeepfakeBench/training/perf_huggingface.py``; ``docs/compatibility.md`` describes it.
+Run by ``perf_huggingface.py``, ``perf.py`` and ``demo.py`` in ``DeepfakeBench/training``;
+``docs/compatibility.md`` describes them.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ from unmask.cli.perf_arguments import TOOLS, Tool, parser_for
 from unmask.cli.perf_detector import make_detector
 from unmask.cli.progress import progress
 from unmask.cli.reference_config import find_file, read_script_config
+from unmask.cli.streams import open_closed_streams, say
 from unmask.errors import (
     ConfigError,
     LandmarkFileError,
@@ -26,7 +30,12 @@ from unmask.errors import (
     UnmaskError,
     UnsupportedMedia,
 )
-from unmask.reference_text import UNTRAINED_WARNING, metric_lines, write_reference_text
+from unmask.reference_text import (
+    UNTRAINED_WARNING,
+    demo_line,
+    metric_lines,
+    write_reference_text,
+)
 
 if TYPE_CHECKING:
     from unmask.models.detector import Detector
@@ -47,9 +56,13 @@ def main(
         root: The ``DeepfakeBench`` folder of that script, where its files are looked up too.
 
     Returns:
-        0 if all pictures were scored, 1 if some were not, 2 on wrong use, 130 if interrupted.
+        0 if all pictures were scored, 1 if some were not or nobody reads the lines, 2 on wrong
+        use, 130 if interrupted.
     """
     what = TOOLS[tool]
+    open_closed_streams()
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is spelt out
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = parser_for(tool).parse_args(argv)
     try:
         return _run(arguments, what, root)
@@ -59,6 +72,9 @@ def main(
     except KeyboardInterrupt:
         _say("interrupted before the first picture was scored; nothing was written")
         return 130
+    except BrokenPipeError:  # nobody reads the lines any more (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def stratified(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
@@ -90,12 +106,13 @@ def _run(arguments: argparse.Namespace, what: Tool, root: Path | None) -> int:
         _config_file(arguments.detector_config, roots), model=what.model, warn=_say
     )
     seed = config.manualSeed if arguments.seed is None else arguments.seed
-    _check_output(arguments.output, what.title)
+    if what.output is not None:
+        _check_output(arguments.output, what.title)
     samples = _samples(arguments.image, recursive=arguments.recursive)
     if arguments.limit:
         samples = stratified(samples, arguments.limit, seed)
     landmarks = _landmark_file(arguments.landmark_model, roots)
-    detector = make_detector(arguments, config, seed, _say)
+    detector = make_detector(arguments, config, seed, _say, trained_only=what.trained_only)
     batch_size = arguments.batch_size or config.test_batchSize
     pipeline = Pipeline(detector, _options(detector, landmarks, batch_size))
     _say(f"{detector.ref.id}: {pipeline.describe()}")
@@ -104,9 +121,10 @@ def _run(arguments: argparse.Namespace, what: Tool, root: Path | None) -> int:
         warning = UNTRAINED_WARNING
         _say(warning)
     _say(f"Collected {len(samples)} images in total, starting inference...")
-    results, interrupted = _score(pipeline, samples)
-    _write(arguments.output, results, what.title, warning, len(samples))
-    return _close(results, interrupted=interrupted)
+    results, interrupted = _score(pipeline, samples, lines=what.output is None)
+    if what.output is not None:
+        _write(arguments.output, results, what.title, warning, len(samples))
+    return _close(results, interrupted=interrupted, in_file=what.output is not None)
 
 
 def _config_file(path: Path, roots: Sequence[Path]) -> Path:
@@ -183,36 +201,66 @@ def _options(detector: Detector, landmarks: Path | None, batch_size: int) -> Opt
     from unmask.pipeline import Options
     from unmask.types import FaceSpec
 
-    if landmarks is None:
-        return Options(no_face="whole_picture", min_face_px=0, batch_size=batch_size)
-    trained_on = detector.face or FaceSpec(size=detector.preprocess.height)
-    return Options(
-        faces="largest",
-        face=replace(trained_on, finder="dlib81"),
-        landmark_model=landmarks,
-        no_face="whole_picture",
-        min_face_px=0,
-        batch_size=batch_size,
-    )
+    if landmarks is not None:
+        if detector.domain == "image":
+            _say(f"{detector.ref.id} learnt from whole pictures, and faces are cut as asked for")
+        trained_on = detector.face or FaceSpec(size=detector.preprocess.height)
+        return Options(
+            faces="largest",
+            face=replace(trained_on, finder="dlib81"),
+            landmark_model=landmarks,
+            no_face="whole_picture",
+            min_face_px=0,
+            batch_size=batch_size,
+        )
+    # As in the original, no landmark file means no cropping; a finder that needs none still works.
+    if detector.face is not None and detector.face.finder == "dlib81":
+        _say(
+            f"{detector.ref.id} learnt from aligned faces, and without --landmark_model whole "
+            "pictures are scored, as the original does"
+        )
+        return Options(faces="none", batch_size=batch_size)
+    return Options(no_face="whole_picture", min_face_px=0, batch_size=batch_size)
 
 
-def _score(pipeline: Pipeline, samples: Sequence[Sample]) -> tuple[list[Result], bool]:
+def _score(
+    pipeline: Pipeline, samples: Sequence[Sample], *, lines: bool
+) -> tuple[list[Result], bool]:
     """The results so far, and whether the user stopped before the end.
+
+    Args:
+        pipeline: What scores.
+        samples: What is scored.
+        lines: Whether each result is printed as it comes.
 
     Raises:
         KeyboardInterrupt: Stopped before the first result.
+        BrokenPipeError: Nobody reads the lines.
+        OutputError: The lines cannot be written.
     """
     results: list[Result] = []
+    # Lines on a terminal are progress enough, and a bar would be drawn across them.
+    bar = (
+        nullcontext(_nothing)
+        if lines and sys.stdout.isatty()
+        else progress("scoring", len(samples))
+    )
     try:
-        with progress("scoring", len(samples)) as advance:
+        with bar as advance:
             for result in pipeline(samples):
                 results.append(result)
+                if lines:
+                    say(demo_line(len(results), len(samples), result), go_on=False)
                 advance()
     except KeyboardInterrupt:
         if not results:
             raise
         return results, True
     return results, False
+
+
+def _nothing() -> None:
+    """What advances where no bar is drawn."""
 
 
 def _write(
@@ -227,15 +275,17 @@ def _write(
     _say(f"Results written to {path}")
 
 
-def _close(results: Sequence[Result], *, interrupted: bool) -> int:
+def _close(results: Sequence[Result], *, interrupted: bool, in_file: bool) -> int:
     whole = sum(any(reason.code == "whole_picture" for reason in r.reasons) for r in results)
     missed = sum(result.logit is None for result in results)
     if whole:
-        _say(f"pictures without a face that were scored whole: {whole}; the file names them")
+        names = "the file names them" if in_file else "their lines say so"
+        _say(f"pictures without a face that were scored whole: {whole}; {names}")
     if missed:
-        _say(f"{missed} of {len(results)} inputs were not scored; the file says why")
+        why = "the file says why" if in_file else "their lines say why"
+        _say(f"{missed} of {len(results)} inputs were not scored; {why}")
     if interrupted:
-        _say("interrupted; the file holds what was scored")
+        _say("interrupted; the file holds what was scored" if in_file else "interrupted")
         return 130
     return 1 if missed else 0
 

@@ -9,72 +9,189 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmask.cli.reference_config import ScriptConfig
-from unmask.errors import ConfigError
+from unmask.errors import ConfigError, UntrainedHead
 
 if TYPE_CHECKING:
-    from unmask.models.detector import Detector
+    from transformers import PreTrainedConfig
+
+    from unmask.models.detector import Detector, Located
+    from unmask.models.modeling import UnmaskForImageClassification
     from unmask.preprocess import Preprocess
 
 __all__ = ["make_detector"]
 
+Say = Callable[[str], None]
+
 
 def make_detector(
-    arguments: argparse.Namespace, config: ScriptConfig, seed: int, say: Callable[[str], None]
+    arguments: argparse.Namespace,
+    config: ScriptConfig,
+    seed: int,
+    say: Say,
+    *,
+    trained_only: bool = False,
 ) -> Detector:
-    """The trained detector that is named, or a bare model with a seeded head.
+    """The trained detector or published file that is named, or a bare model with a seeded head.
 
     Args:
         arguments: Of the command line.
         config: Of the YAML file.
         seed: Of a head that is not trained.
-        say: Told what the YAML changes, or what of it is not applied.
+        say: Told what became of the tensors of a published file, what the YAML changes, and what
+            of it is not applied.
+        trained_only: Refuse what has no trained head.
 
     Raises:
-        ConfigError: ``use_svd`` with a trained detector, or an ``svd_rank`` that leaves nothing.
+        ConfigError: ``use_svd`` with a trained detector, an ``svd_rank`` that leaves nothing, or a
+            base for something that has one.
+        UntrainedHead: With ``trained_only``.
         WeightsError: Weights that cannot be used.
     """
     from unmask.models.configuration import UnmaskConfig
-    from unmask.models.detector import load, locate, untrained_detector
-    from unmask.models.effort import attach
+    from unmask.models.detector import locate
     from unmask.models.weights import read_config
 
     name = arguments.weights or config.huggingface_model_name
-    device = arguments.device or ("auto" if config.cuda else "cpu")
+    if Path(name).expanduser().is_file():
+        return _published(Path(name).expanduser(), arguments, config, say)
     located = locate(name, revision=arguments.revision, offline=arguments.offline)
-    if located.hub_id is not None:  # it is in the cache now; the Hub need not be asked again
+    if located.hub_id is not None:  # this commit of it from here on
         name = located.id
-    offline = arguments.offline or located.hub_id is not None
-    if isinstance(read_config(located.folder), UnmaskConfig):
-        if config.use_svd:
-            raise ConfigError(
-                f"use_svd is true, and {located.id} is a trained detector: what its residual "
-                "learnt is merged into its weights. Set use_svd to false, or name a bare CLIP."
-            )
-        detector = load(
-            name, offline=offline, allow_untrained=True, device=device, dtype=arguments.dtype
+    if trained_only or isinstance(read_config(located.folder), UnmaskConfig):
+        return _trained(name, arguments, config, say, trained_only=trained_only)
+    if arguments.base is not None:
+        raise ConfigError(
+            f"--base {arguments.base} is for an Effort file or an adapter, and {name} is a whole "
+            "model; leave it out"
         )
-        _say_what_is_not_applied(detector, config, say)
-        return detector
+    return _bare(name, located, arguments, config, seed, say)
+
+
+def _published(
+    path: Path, arguments: argparse.Namespace, config: ScriptConfig, say: Say
+) -> Detector:
+    """A published Effort file, as it is."""
+    from unmask._device import choose_device, choose_dtype
+    from unmask.models.detector import Detector
+    from unmask.models.published.effort import read_effort
+    from unmask.models.published.imported import key_report
+    from unmask.models.weights import file_sha256
+    from unmask.types import DetectorRef
+
+    if arguments.revision is not None:
+        raise ConfigError(f"--revision {arguments.revision} belongs to a Hub id; {path} is a file")
+    _refuse_residual(str(path), config)
+    device = choose_device(_device(arguments, config))
+    dtype = choose_dtype(arguments.dtype, device)
+    base = _base_config(arguments.base or config.base, offline=arguments.offline)
+    imported = read_effort(path, base_config=base)
+    say(f"{path}: {len(imported.keys)} tensors")
+    for line in (*key_report(imported.keys), *imported.notes):
+        say(f"  {line}")
+    model = _as_configured(imported.model, config, say)
+    model.requires_grad_(False)
+    model.to(device)
+    model.backbone.to(dtype)
+    ref = DetectorRef(str(path), file_sha256(path), trained=True)
+    return Detector(model, model.config, model.spec.preprocess, ref, device, dtype)
+
+
+def _trained(
+    name: str,
+    arguments: argparse.Namespace,
+    config: ScriptConfig,
+    say: Say,
+    *,
+    trained_only: bool,
+) -> Detector:
+    from unmask.models.detector import load
+
+    _refuse_residual(name, config)
+    try:
+        detector = load(
+            name,
+            offline=arguments.offline,
+            allow_untrained=not trained_only,
+            base=arguments.base,
+            fake_labels=arguments.fake_label,
+            device=_device(arguments, config),
+            dtype=arguments.dtype,
+        )
+    except UntrainedHead as error:
+        raise UntrainedHead(
+            f"{name} has no head that was trained to tell real from fake, so its scores would mean "
+            "nothing. Give a published Effort file (.pth), a folder that 'unmask convert' or "
+            "'unmask train' wrote, or a built-in detector with --weights; 'unmask models' lists "
+            "what there is."
+        ) from error
+    _say_what_is_not_applied(detector, config, say)
+    return detector
+
+
+def _bare(
+    name: str,
+    located: Located,
+    arguments: argparse.Namespace,
+    config: ScriptConfig,
+    seed: int,
+    say: Say,
+) -> Detector:
+    from unmask.models.detector import read_preprocess, untrained_detector
+    from unmask.models.effort import attach
+
     detector = untrained_detector(
         name,
         head=arguments.head,
         seed=seed,
-        preprocess=_preprocess(located.folder, config, say),
-        offline=offline,
-        device=device,
+        preprocess=_with_yaml(read_preprocess(located.folder), config, say),
+        # It is in the cache now; the Hub need not be asked again.
+        offline=arguments.offline or located.hub_id is not None,
+        device=_device(arguments, config),
         dtype=arguments.dtype,
     )
     if config.use_svd:
-        attach(detector.model.backbone, rank=config.svd_rank)
+        attach(detector.model.backbone, keep=config.svd_rank)
         detector.model.requires_grad_(False)
     return detector
 
 
-def _preprocess(folder: Path, config: ScriptConfig, say: Callable[[str], None]) -> Preprocess:
-    """The model's own processor with what the YAML says instead."""
-    from unmask.models.locate import read_preprocess
+def _device(arguments: argparse.Namespace, config: ScriptConfig) -> str:
+    device: str = arguments.device or ("auto" if config.cuda else "cpu")
+    return device
 
-    own = read_preprocess(folder)
+
+def _refuse_residual(name: str, config: ScriptConfig) -> None:
+    if config.use_svd:
+        raise ConfigError(
+            f"use_svd is true, and {name} is a trained detector: what its residual "
+            "learnt is merged into its weights. Set use_svd to false, or name a bare CLIP."
+        )
+
+
+def _base_config(name: str | None, *, offline: bool) -> PreTrainedConfig | None:
+    """The configuration of the CLIP that an Effort file was made of, where one is named."""
+    from unmask.models.detector import locate
+    from unmask.models.weights import read_config
+
+    return None if name is None else read_config(locate(name, offline=offline).folder)
+
+
+def _as_configured(
+    model: UnmaskForImageClassification, config: ScriptConfig, say: Say
+) -> UnmaskForImageClassification:
+    """The model with the preprocessing of the YAML: an Effort file says nothing of its own."""
+    from unmask.models.modeling import assemble
+
+    spec = model.spec
+    preprocess = _with_yaml(spec.preprocess, config, say)
+    if preprocess == spec.preprocess:
+        return model
+    face = spec.face and replace(spec.face, size=preprocess.height)
+    return assemble(model.backbone, model.head, replace(spec, preprocess=preprocess, face=face))
+
+
+def _with_yaml(own: Preprocess, config: ScriptConfig, say: Say) -> Preprocess:
+    """A model's own preparation with what the YAML says instead."""
     made = replace(own, mean=config.mean or own.mean, std=config.std or own.std)
     size = config.resolution
     if size is None or (own.height, own.width) == (size, size):
@@ -87,9 +204,7 @@ def _preprocess(folder: Path, config: ScriptConfig, say: Callable[[str], None]) 
     return replace(made, height=size, width=size, shortest_edge=edge)
 
 
-def _say_what_is_not_applied(
-    detector: Detector, config: ScriptConfig, say: Callable[[str], None]
-) -> None:
+def _say_what_is_not_applied(detector: Detector, config: ScriptConfig, say: Say) -> None:
     """A trained detector brings its own preprocessing; the YAML's would make it another one."""
     own = detector.preprocess
     given = {"mean": config.mean, "std": config.std, "resolution": config.resolution}

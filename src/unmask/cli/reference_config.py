@@ -58,6 +58,9 @@ class ScriptConfig:
     manualSeed: int = 1024  # noqa: N815  # the key of the file
     cuda: bool = True
     """False keeps the script off a GPU unless ``--device`` names one."""
+    base: str | None = None
+    """Folder or Hub id of a CLIP whose configuration says of an Effort file what its tensors
+    cannot; None takes OpenAI's CLIP of the same shapes."""
 
 
 def find_file(path: Path, roots: Sequence[Path]) -> Path | None:
@@ -85,7 +88,7 @@ def read_script_config(path: Path, *, model: str, warn: Callable[[str], None]) -
             given[key] = value
         elif key not in _NOT_INFERENCE:
             warn(f"{path}: key {key!r} is not known and has no effect. {near_names(key, known)}")
-    config = _typed(path, given)
+    config = _typed(path, {"model_name": model, **given})
     if config.model_name != model:
         raise ConfigError(
             f"{path}: model_name is {config.model_name!r}; this script reads {model!r}. "
@@ -123,6 +126,7 @@ def _typed(path: Path, given: dict[str, object]) -> ScriptConfig:
         test_batchSize=read.count("test_batchSize", default.test_batchSize, most=_LARGEST),
         manualSeed=read.count("manualSeed", default.manualSeed, least=0),
         cuda=read.truth("cuda", default.cuda),
+        base=None if given.get("base") is None else read.text("base", ""),
     )
 
 
