@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from unmask import manifest
@@ -246,3 +248,80 @@ def test_path_that_is_no_unicode_needs_json_lines(tmp_path: Path) -> None:
 
 def test_columns_are_those_of_the_sample() -> None:
     assert set(manifest.COLUMNS) == set(Sample.__dataclass_fields__) - {"source", "columns"}
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_other_columns_are_written_and_read_back(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.jpg"
+    samples = [
+        Sample(str(path), path, 1, columns=(("quality", "95"), ("city", "Zürich"))),
+        Sample(str(path), path, 0),
+    ]
+    write_manifest(samples, tmp_path / name)
+    assert list(read_manifest(tmp_path / name)) == samples
+
+
+def test_the_meaning_of_a_label_can_be_given(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,label\na.jpg,GAN\n")
+    assert [each.label for each in read_manifest(tmp_path / "m.csv", labels={"GAN": 1})] == [1]
+
+
+def parquet(folder: Path, **columns: object) -> list[Sample]:
+    pq.write_table(pa.table(columns), folder / "m.parquet")
+    return list(read_manifest(folder / "m.parquet"))
+
+
+def test_parquet_is_a_manifest_too(tmp_path: Path) -> None:
+    samples = parquet(tmp_path, path=["a.jpg", "b.jpg"], label=[1, None], split=["val", "test"])
+    assert [(s.source, s.label, s.split) for s in samples] == [
+        (str(tmp_path / "a.jpg"), 1, "val"), (str(tmp_path / "b.jpg"), None, "test"),
+    ]  # fmt: skip
+
+
+def test_integers_with_gaps_are_integers_as_pandas_writes_them(tmp_path: Path) -> None:
+    samples = parquet(tmp_path, path=["a.jpg", "b.jpg"], label=[1.0, None], group=[3.0, 4.0])
+    assert [(sample.label, sample.group) for sample in samples] == [(1, "3"), (None, "4")]
+
+
+def test_plain_columns_of_parquet_are_kept_and_others_stay_unread(tmp_path: Path) -> None:
+    (sample,) = parquet(
+        tmp_path,
+        path=["a.jpg"],
+        size=[3],
+        city=pa.array(["Bern"]).dictionary_encode(),
+        jpeg=[b"\xff\xd8"],
+        image=[{"bytes": b"x"}],
+    )
+    assert sample.columns == (("size", "3"), ("city", "Bern"))
+
+
+def test_bad_parquet_row_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="row 2: label 'maybe'"):
+        parquet(tmp_path, path=["a.jpg", "b.jpg"], label=["real", "maybe"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"image": ["a.jpg"]}, "no column 'path'"),
+        ({"path": ["a.jpg"], "lable": ["real"]}, "Did you mean 'label'"),
+        ({"path": [b"a.jpg"]}, "row 1: path is"),
+        ({"path": ["a.jpg"], "label": [0.5]}, "label is 0.5"),
+    ],
+)
+def test_parquet_columns_are_checked(
+    tmp_path: Path, columns: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ManifestError, match=words):
+        parquet(tmp_path, **columns)
+
+
+def test_missing_parquet_is_a_missing_source(tmp_path: Path) -> None:
+    with pytest.raises(MissingSource, match="no such manifest"):
+        list(read_manifest(tmp_path / "m.parquet"))
+
+
+def test_damaged_parquet_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "m.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(ManifestError, match="not a Parquet table"):
+        list(read_manifest(tmp_path / "m.parquet"))

@@ -18,6 +18,7 @@ from unmask.errors import ConfigError, MissingSource, SourceError, near_names
 from unmask.imagefolder import is_metadata, read_imagefolder
 from unmask.labels import (
     NO_NAMES,
+    SPLITS,
     label_from_directories,
     plain_split,
     split_from_directories,
@@ -195,7 +196,7 @@ def _in_tree(sample: Sample, root: Path, folder: str, choice: _Choice) -> Sample
     label = label_from_directories(sample.path, root, choice.labels)
     videos = choice.video_folders or inner.parent.name == "frames"
     pair = next((i for i, part in enumerate(inner.parts) if part in _CLASS_FOLDERS), None)
-    above = [part for part in inner.parts[:pair] if plain_split(part) == part] if pair else []
+    above = [part for part in inner.parts[:pair] if part.lower() not in SPLITS] if pair else []
     return replace(
         sample,
         label=label,

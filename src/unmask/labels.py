@@ -15,6 +15,7 @@ from unmask.types import Label
 
 __all__ = [
     "NO_NAMES",
+    "SPLITS",
     "label_from_directories",
     "parse_labels",
     "plain_split",

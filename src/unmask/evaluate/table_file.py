@@ -40,16 +40,17 @@ def write_scores(path: Path, scores: Scores) -> None:
         name: _arrow(column) for name, column in [*columns_of(scores), *scores.extra.items()]
     }
     meta = {"schema": SCORES_SCHEMA, **dataclasses.asdict(scores.meta)}
-    table = pa.table(columns).replace_schema_metadata({_KEY: valid_text(json.dumps(meta))})
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(meta)})
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, part, compression="zstd")
-        part.replace(path)
+        try:
+            pq.write_table(table, part, compression="zstd")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _arrow(column: Column) -> object:
