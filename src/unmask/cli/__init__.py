@@ -16,11 +16,13 @@ import typer
 
 from unmask import __version__
 from unmask.cli.align import align
+from unmask.cli.convert import convert
 from unmask.cli.fetch import fetch
 from unmask.cli.models import models
 from unmask.cli.scan import scan
 from unmask.cli.streams import open_closed_streams
 from unmask.cli.train import train
+from unmask.cli.verify import verify
 from unmask.errors import UnmaskError
 
 __all__ = ["app", "main"]
@@ -63,7 +65,7 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for verb in (scan, train, align, models, fetch):
+for verb in (scan, train, convert, verify, align, models, fetch):
     app.command()(_interruptible(verb))
 
 

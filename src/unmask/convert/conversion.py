@@ -1,0 +1,242 @@
+"""A published detector into a detector folder that is proved to compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+from unmask.convert.card import conversion_card
+from unmask.convert.parity import (
+    FILE,
+    Parity,
+    SavedAs,
+    compared,
+    logits_of,
+    parity_inputs,
+)
+from unmask.convert.source import Source, read_source
+from unmask.errors import ConfigError, IncompatibleWeights
+from unmask.models.adapter import load_adapter, save_adapter
+from unmask.models.backbone import load_backbone
+from unmask.models.catalog import UNKNOWN, Published, find_published
+from unmask.models.checkpoint import WeightsDtype, check_free, load_model, new_folder, save
+from unmask.models.configuration import BackboneSource, DetectorSpec, Domain, Recipe, Tuning
+from unmask.models.fingerprint import content_sha256, tensor_digests
+from unmask.models.locate import Located
+from unmask.models.modeling import UnmaskForImageClassification, assemble
+from unmask.models.published.imported import Imported, KeyFate, Kind
+from unmask.models.weights import weights_sha256
+from unmask.types import FaceSpec
+from unmask.versions import versions
+
+__all__ = ["Conversion", "SavedAs", "convert"]
+
+_RECIPES: Mapping[Kind, Recipe] = {"effort": "effort", "univfd": "probe", "gend": "layernorm"}
+"""What the publisher trained, for an adapter."""
+_SAME_WEIGHT = 1e-4
+"""Of a tensor's largest value: how far the tower of an adapter may be from the source's. The split
+in a published file was computed in float32, which rounds to some 1e-6 of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conversion:
+    """What :func:`convert` did."""
+
+    folder: Path
+    keys: tuple[KeyFate, ...]
+    """What became of each tensor of the source."""
+    parity: Parity
+    notes: tuple[str, ...]
+    """What was decided without the source saying so."""
+    spec: DetectorSpec
+    """What the folder's configuration says."""
+
+
+def convert(
+    kind: Kind,
+    source: str | Path,
+    folder: Path,
+    *,
+    base: str | Path | None = None,
+    fake_labels: Sequence[str] = (),
+    domain: Domain | None = None,
+    name: str | None = None,
+    license: str | None = None,  # noqa: A002, RUF100  # the key's name in model cards
+    as_: SavedAs = "merged",
+    weights_dtype: WeightsDtype = "float32",
+    overwrite: bool = False,
+    offline: bool = False,
+    token: str | None = None,
+    progress: Callable[[str], None] = lambda _step: None,
+) -> Conversion:
+    """Write ``folder``, and prove that it gives the logits of ``source``.
+
+    The folder appears when it is saved, loaded again and compared, or not at all.
+
+    Args:
+        kind: The format of the source, see :func:`read_source`.
+        source: File, folder or Hub id.
+        folder: The new detector folder.
+        base: As :func:`read_source`; an adapter needs the tower that was trained.
+        fake_labels: As :func:`read_source`.
+        domain: ``face`` or ``image``, instead of what the source or its kind says.
+        name: Title of the model card.
+        license: Of the weights; None takes that of the list of published detectors.
+        as_: ``merged`` saves a whole tower, ``adapter`` only what training changed.
+        weights_dtype: Of the tower in the file; an adapter is always float32.
+        overwrite: Whether another detector folder may be replaced.
+        offline: Do not ask the Hub; cached copies are used.
+        token: For the Hub, instead of ``HF_TOKEN``.
+        progress: Told each step as it begins.
+
+    Raises:
+        ConfigError: If options contradict each other.
+        IncompatibleWeights: If the folder does not compute what the source does, or the source
+            cannot be an adapter of the base.
+        OutputError: If the folder may not be written.
+        UnmaskError: Its kinds that reading and saving raise.
+    """
+    _check_options(as_, weights_dtype, base)
+    check_free(folder, overwrite=overwrite)
+    progress("reading the source")
+    read = read_source(
+        kind, source, base=base, fake_labels=fake_labels, domain=domain, offline=offline,
+        token=token,
+    )  # fmt: skip
+    published = _published(read)
+    model = _described(read, domain, license, published)
+    inputs = parity_inputs(model.spec.preprocess)
+    progress("computing with the source's own tensors")
+    original = logits_of(read.imported.original, inputs, read.name)
+    with new_folder(folder, overwrite=overwrite) as new:
+        progress("saving")
+        # The card needs the numbers of the comparison, and that needs the saved weights.
+        if as_ == "merged":
+            save(model, new, card="", weights_dtype=weights_dtype)
+        else:
+            _save_adapter(model, read, new)
+        progress("comparing the saved folder with the source")
+        loaded = load_model(new) if as_ == "merged" else _loaded_adapter(new, read)
+        converted = logits_of(loaded, inputs, str(folder))
+        parity = Parity(
+            kind=kind,
+            source=read.name,
+            files=read.files,
+            base=read.base_name,
+            fake_labels=tuple(fake_labels),
+            saved_as=as_,
+            weights_dtype=weights_dtype,
+            weights_sha256=weights_sha256(new),
+            inputs=compared(inputs, original, converted),
+            versions=versions(),
+        )
+        _check_parity(parity)
+        card = conversion_card(parity, model.spec, read.imported.notes, published, name=name)
+        (new / "README.md").write_text(card, encoding="utf-8")
+        (new / FILE).write_text(parity.to_json(), encoding="utf-8")
+    spec, imported = model.spec, read.imported
+    return Conversion(folder.absolute(), imported.keys, parity, imported.notes, spec)
+
+
+def _check_options(as_: SavedAs, weights_dtype: WeightsDtype, base: str | Path | None) -> None:
+    if as_ not in get_args(SavedAs):
+        raise ConfigError(f"as {as_!r} is not one of {get_args(SavedAs)}")
+    if as_ == "adapter" and weights_dtype != "float32":
+        raise ConfigError("an adapter is always float32; leave out --float16, or save it merged")
+    if as_ == "adapter" and base is None:
+        raise ConfigError(
+            "an adapter holds only what training changed: give the model that was trained, a "
+            "folder or Hub id (--base)"
+        )
+
+
+def _published(read: Source) -> Published | None:
+    """The entry of the source in the list of published detectors."""
+    names = [*read.files] if read.hub_id is None else []
+    for name, sha256 in read.files.items():
+        found = find_published(sha256=sha256, file_name=name if names else None, hub_id=read.hub_id)
+        if found is not None and found.kind == read.imported.kind:
+            return found
+    return None
+
+
+def _described(
+    read: Source, domain: Domain | None, license_: str | None, published: Published | None
+) -> UnmaskForImageClassification:
+    """The model with what is known of it in its configuration."""
+    model = read.imported.model
+    spec = model.spec
+    if license_ is None:
+        known = published is not None and published.licence_weights != UNKNOWN
+        license_ = published.licence_weights if published is not None and known else ""
+    if domain is not None and domain != spec.domain:
+        face = FaceSpec(size=spec.preprocess.height) if domain == "face" else None
+        spec = replace(spec, domain=domain, face=face)
+    record = {"kind": read.imported.kind, "source": read.name, "files": dict(read.files)}
+    spec = replace(spec, license=license_, training={"converted_from": record})
+    return assemble(model.backbone, model.head, spec)
+
+
+def _save_adapter(model: UnmaskForImageClassification, read: Source, folder: Path) -> None:
+    imported, base = read.imported, _base(read)
+    recipe = _RECIPES.get(imported.kind)
+    if recipe is None or not imported.trained:
+        raise IncompatibleWeights(
+            f"{read.name} cannot be saved as an adapter: a {imported.kind} model does not say "
+            "which of its weights training changed. Save it merged."
+        )
+    tuning = Tuning(recipe)
+    if recipe == "effort":
+        tuning = Tuning(recipe, keep=-_triples(imported))
+    digest = content_sha256(tensor_digests(load_backbone(base.folder, model.spec.features)))
+    where = BackboneSource(base.hub_id or base.id, base.revision, digest)
+    save_adapter(model, folder, state=imported.trained, tuning=tuning, base=where, card="")
+
+
+def _triples(imported: Imported) -> int:
+    """How many singular triples of each layer were trained."""
+    counts = {
+        value.shape[0] for key, value in imported.trained.items() if key.endswith(".S_residual")
+    }
+    if len(counts) != 1:
+        raise IncompatibleWeights(
+            f"the layers were trained in {sorted(counts)} singular directions; an adapter has one "
+            "number for all of them. Save it merged."
+        )
+    return counts.pop()
+
+
+def _loaded_adapter(folder: Path, read: Source) -> UnmaskForImageClassification:
+    """The adapter on its base, which must be the tower that the source was trained from."""
+    base = _base(read)
+    loaded = load_adapter(folder, base=base.folder)
+    given = loaded.backbone.state_dict()
+    for name, expected in read.imported.model.backbone.state_dict().items():
+        off = float((given[name] - expected).abs().max())
+        allowed = _SAME_WEIGHT * float(expected.abs().max())
+        if off > allowed:
+            raise IncompatibleWeights(
+                f"{base.id} is not the model that {read.name} was trained from: {name} differs by "
+                f"up to {off:.2g}, {allowed:.2g} allowed. Give the right one (--base), or save it "
+                "merged."
+            )
+    return loaded
+
+
+def _base(read: Source) -> Located:
+    if read.base is None:
+        raise ConfigError("an adapter needs the model that was trained (--base)")
+    return read.base
+
+
+def _check_parity(parity: Parity) -> None:
+    if not parity.holds:
+        worst = max(parity.inputs, key=lambda one: abs(one.original - one.converted))
+        raise IncompatibleWeights(
+            f"the folder does not compute what {parity.source} does: {parity.summary()}; worst is "
+            f"{worst.name!r} with a logit of {worst.original:.6g} in the source and "
+            f"{worst.converted:.6g} in the folder. Nothing was written; please report it with "
+            "these numbers."
+        )

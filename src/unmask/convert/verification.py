@@ -1,0 +1,124 @@
+"""Compares a converted detector with its source again: by the record, or by the source itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from unmask.convert.parity import Parity, compared, logits_of, parity_inputs, read_parity
+from unmask.convert.source import read_source
+from unmask.models.adapter import load_adapter
+from unmask.models.checkpoint import load_model
+from unmask.models.weights import weights_sha256
+from unmask.versions import versions
+
+__all__ = ["Verification", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What :func:`verify` found."""
+
+    folder: Path
+    parity: Parity
+    """With the logits of now; those of the source are the recorded ones where it was not read."""
+    source_read: bool
+    """Whether the source itself computed again."""
+    problems: tuple[str, ...]
+    """What differs, one sentence each; empty where all is as it was."""
+
+
+def verify(
+    folder: Path,
+    *,
+    source: str | Path | None = None,
+    base: str | Path | None = None,
+    offline: bool = False,
+    token: str | None = None,
+) -> Verification:
+    """Run the comparison of a converted folder again.
+
+    Without ``source`` the folder's logits are compared with those that the source gave when it was
+    converted; with it, the source is read and computes again.
+
+    Args:
+        folder: Written by :func:`unmask.convert.convert`.
+        source: The file, folder or Hub id that was converted.
+        base: The base that the conversion was given, where it is not on the Hub: to read the
+            source, or for an adapter.
+        offline: Do not ask the Hub; cached copies are used.
+        token: For the Hub, instead of ``HF_TOKEN``.
+
+    Raises:
+        ConfigError: If the folder has no report.
+        UnmaskError: Its kinds that reading folder and source raise.
+    """
+    recorded = read_parity(folder)
+    problems = []
+    sha256 = weights_sha256(folder)
+    if sha256 != recorded.weights_sha256:
+        problems.append(
+            f"the weights are not those that were compared: SHA-256 {sha256[:12]}..., "
+            f"{recorded.weights_sha256[:12]}... recorded"
+        )
+    if recorded.saved_as == "merged":
+        model = load_model(folder)
+    else:
+        model = load_adapter(folder, base=base, offline=offline, token=token)
+    inputs = parity_inputs(model.spec.preprocess)
+    converted = logits_of(model, inputs, str(folder))
+    if source is None:
+        problems += _other_inputs(recorded, inputs)
+        known = {one.name: one.original for one in recorded.inputs}
+        original = [known.get(name, float("nan")) for name in inputs]
+    else:
+        read = read_source(
+            recorded.kind, source, base=base or _on_hub(recorded.base),
+            fake_labels=recorded.fake_labels, domain=model.spec.domain, offline=offline,
+            token=token,
+        )  # fmt: skip
+        problems += _other_files(recorded.files, read.files)
+        original = logits_of(read.imported.original, inputs, read.name)
+    now = replace(recorded, inputs=compared(inputs, original, converted), versions=versions())
+    if not now.holds:
+        problems.append(f"the folder does not compute what its source did: {now.summary()}")
+    return Verification(folder.absolute(), now, source is not None, tuple(problems))
+
+
+def _other_inputs(recorded: Parity, inputs: Mapping[str, Tensor]) -> list[str]:
+    zeros = [0.0] * len(inputs)
+    now = {one.name: one.sha256 for one in compared(inputs, zeros, zeros)}
+    then = {one.name: one.sha256 for one in recorded.inputs}
+    other = sorted(name for name in now | then if now.get(name) != then.get(name))
+    if not other:
+        return []
+    changed = [
+        f"{name} {recorded.versions.get(name, 'unknown')} then, {version} now"
+        for name, version in versions().items()
+        if recorded.versions.get(name) != version
+    ]
+    why = "; ".join(changed) or "all versions are the same"
+    return [
+        f"the inputs {', '.join(other)} are prepared in another way than then ({why}), so their "
+        "recorded logits say nothing; give the source (--source) to compare with it"
+    ]
+
+
+def _other_files(recorded: Mapping[str, str], read: Mapping[str, str]) -> list[str]:
+    if sorted(recorded.values()) == sorted(read.values()):
+        return []
+    return [
+        "the source is not the one that was converted: "
+        + ", ".join(f"{name} {sha256[:12]}..." for name, sha256 in read.items())
+        + " given, "
+        + ", ".join(f"{name} {sha256[:12]}..." for name, sha256 in recorded.items())
+        + " recorded"
+    ]
+
+
+def _on_hub(base: str | None) -> str | None:
+    """The recorded base where it can be found again without being told: an id of the Hub."""
+    return base if base is not None and "/" in base else None
