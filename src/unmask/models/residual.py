@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from unmask.errors import ConfigError, CorruptWeights, IncompatibleWeights
 from unmask.models.svd import Triples, smallest_triples
 
-__all__ = ["RESIDUAL", "SVDResidualLinear", "Start", "exchanged", "split"]
+__all__ = ["RESIDUAL", "SVDResidualLinear", "Start", "exchanged", "split", "start_of"]
 
 RESIDUAL = ("U_residual", "S_residual", "V_residual")
 """The trained parameters of a layer, named as in released Effort checkpoints."""
@@ -102,13 +102,7 @@ class SVDResidualLinear(nn.Module):
         Raises:
             IncompatibleWeights: If the layer was not split here, or ``W_main`` was changed since.
         """
-        start = self.start
-        if start is None or start.frozen != _sum_of_bits(self.weight_main):
-            why = "is of a file" if start is None else "was changed after the split"
-            raise IncompatibleWeights(
-                f"the frozen part of the layer {why}, so its first weight is not known; load the "
-                "base tower again"
-            )
+        start = start_of(self)
         here = self.weight_main.device
         weight = _product(self.weight_main, start.U, start.S, start.Vh).contiguous()
         weight.view(-1)[start.places.to(here)] = start.values.to(here)
@@ -154,6 +148,21 @@ def split(linear: nn.Linear, kept: int, *, cache: Path | None = None) -> SVDResi
     start = None if weight.is_meta else _start(weight, main, U, S, Vh)
     bias = None if linear.bias is None else linear.bias.detach().clone()
     return SVDResidualLinear(main, U.clone(), S.clone(), Vh.clone(), bias, start=start)
+
+
+def start_of(layer: SVDResidualLinear) -> Start:
+    """What a layer was split into, if its frozen part is still that of the split.
+
+    Raises:
+        IncompatibleWeights: If it is not, or the layer was never split.
+    """
+    start = layer.start
+    if start is None or start.frozen != _sum_of_bits(layer.weight_main):
+        raise IncompatibleWeights(
+            f"the layer {'was not split here' if start is None else 'has other frozen weights now'}"
+            ", so the weight it was split from is not known; attach to the base tower again"
+        )
+    return start
 
 
 def exchanged(

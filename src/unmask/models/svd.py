@@ -211,7 +211,7 @@ def _read(path: Path, key: str, shape: tuple[int, int], k: int) -> Triples | Non
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError) as error:
-        _log.warning("%s is damaged (%s); its triples are computed again", path, error)
+        _log.warning("%s cannot be read (%s); its triples are computed again", path, error)
         return None
     shapes = (tuple(stored.U.shape), tuple(stored.S.shape), tuple(stored.Vh.shape))
     if shapes != ((rows, k), (k,), (k, columns)) or checksum != _checksum(key, stored):
