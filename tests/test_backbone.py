@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPModel, CLIPVisionConfig, ResNetConfig, Siglip2VisionConfig
+from transformers import (
+    CLIPModel,
+    CLIPVisionConfig,
+    MobileNetV2Config,
+    ResNetConfig,
+    Siglip2VisionConfig,
+)
 
+from tiny_classifiers import CLASSIFIERS
 from tiny_towers import CLIP, CLIP_VISION, PREFIX, TOWERS
 from unmask.errors import ConfigError, CorruptWeights, IncompatibleWeights
 from unmask.models.backbone import (
@@ -17,6 +24,7 @@ from unmask.models.backbone import (
     feature_width,
     load_backbone,
     parse_features,
+    prefix_tokens,
     truncate,
     vision_config,
 )
@@ -237,7 +245,47 @@ def test_the_pooling_head_of_siglip_is_built_only_for_the_pooler(tmp_path):
 
 def test_a_tower_of_another_kind_gives_its_pooler_if_the_width_is_known():
     with pytest.raises(IncompatibleWeights, match="no hidden_size"):
-        feature_width(ResNetConfig(), ("pooler",))
+        feature_width(MobileNetV2Config(), ("pooler",))
+
+
+@pytest.mark.parametrize("family", ["resnet", "regnet", "bit", "convnext", "efficientnet", "swin"])
+def test_a_convolutional_tower_gives_its_pooler_as_a_vector(family, tmp_path):
+    config = CLASSIFIERS[family][1]
+    tower = build_backbone(config, ("pooler",))
+    tower.save_pretrained(tmp_path)
+    with torch.inference_mode():
+        pooled = extract(tower, pixels(), ("pooler",))
+        torch.testing.assert_close(pooled, tower(pixels()).pooler_output.flatten(1))
+        again = extract(load_backbone(tmp_path, ("pooler",)), pixels(), ("pooler",))
+    torch.testing.assert_close(again, pooled)
+    assert pooled.shape == (2, feature_width(config, ("pooler",)))
+
+
+@pytest.mark.parametrize(
+    ("family", "prefix"),
+    [("deit", 2), ("beit", 1), ("data2vec", 1), ("vit_msn", 1), ("ijepa", 0), ("metaclip2", 1)],
+)
+def test_the_mean_of_other_transformers_leaves_what_is_no_patch_out(family, prefix):
+    tower = build_backbone(CLASSIFIERS[family][1], ("mean",))
+    with torch.inference_mode():
+        tokens = tower(pixels()).last_hidden_state
+        ours = extract(tower, pixels(), ("mean",))
+    assert tokens.shape[1] == 16 + prefix == 16 + prefix_tokens(tower.config)
+    torch.testing.assert_close(ours, tokens[:, prefix:].mean(dim=1))
+
+
+@pytest.mark.parametrize("family", ["deit", "beit", "data2vec", "vit_msn", "ijepa", "metaclip2"])
+def test_other_transformers_take_another_input_size(family):
+    tower = build_backbone(CLASSIFIERS[family][1], ("mean",))
+    with torch.inference_mode():
+        assert extract(tower, pixels(48), ("mean",)).shape == (2, 32)
+
+
+@pytest.mark.parametrize("family", ["deit", "beit", "data2vec", "ijepa"])
+def test_the_pooler_of_other_transformers_is_built_only_on_demand(family):
+    config = CLASSIFIERS[family][1]
+    assert build_backbone(config, ("pooler",)).pooler is not None
+    assert build_backbone(config, ("mean",)).pooler is None
 
 
 def test_another_transformer_gives_its_pooler(tmp_path):

@@ -44,6 +44,7 @@ __all__ = [
     "load_backbone",
     "parse_features",
     "prefix_tokens",
+    "tower_class",
     "tower_config_for",
     "truncate",
     "vision_config",
@@ -51,7 +52,21 @@ __all__ = [
 
 # These take another input size than their position grid only when told to interpolate it; the
 # DINO towers always do.
-_INTERPOLATE_ON_DEMAND = frozenset({"clip_vision_model", "siglip_vision_model", "vit"})
+_INTERPOLATE_ON_DEMAND = frozenset(
+    {
+        "beit",
+        "clip_vision_model",
+        "data2vec-vision",
+        "deit",
+        "ijepa",
+        "metaclip_2_vision_model",
+        "siglip_vision_model",
+        "vit",
+        "vit_msn",
+    }
+)
+# These are built with the layer that makes their pooler only when told to.
+_POOLER_ON_DEMAND = frozenset({"beit", "data2vec-vision", "deit", "ijepa", "vit"})
 # Keys of a published file that a tower leaves aside on purpose: the text half, the projections
 # and heads of the model around it, and a buffer that older versions of transformers saved.
 _LEFT_ASIDE = re.compile(
@@ -91,7 +106,7 @@ def build_backbone(config: PreTrainedConfig, features: Sequence[str]) -> nn.Modu
         IncompatibleWeights: If this kind of tower does not have one of them.
     """
     tower = tower_config_for(config, features)
-    kind, options = _class_of(tower, features)
+    kind, options = tower_class(tower, features)
     model = (
         transformers.AutoModel.from_config(tower)
         if kind is transformers.AutoModel
@@ -117,7 +132,7 @@ def load_backbone(
         IncompatibleWeights: If weights are missing, are left over, or do not fit.
     """
     tower = tower_config_for(read_config(folder) if config is None else config, features)
-    kind, options = _class_of(tower, features)
+    kind, options = tower_class(tower, features)
     last = int(getattr(tower, "num_hidden_layers", sys.maxsize))
     model = load_strictly(
         kind, folder, tower, may_be_left=lambda key: _may_be_left(key, last), **options
@@ -226,6 +241,8 @@ def _of_output(output: Any, part: Feature, config: PreTrainedConfig) -> Tensor: 
     if part.pooling != "pooler":
         return _pool(output.last_hidden_state, part.pooling, config)
     pooled = getattr(output, "pooler_output", None)
+    if pooled is not None and pooled.ndim == 4 and pooled.shape[2:] == (1, 1):
+        pooled = pooled.flatten(1)  # (B, C, 1, 1), as convolutional towers leave it
     if pooled is None and getattr(output, "image_embeds", None) is not None:
         raise IncompatibleWeights("this tower was built for its projection and hides its pooler")
     if pooled is None or pooled.ndim != 2:
@@ -235,15 +252,21 @@ def _of_output(output: Any, part: Feature, config: PreTrainedConfig) -> Tensor: 
     return pooled.float()  # type: ignore[no-any-return]  # untyped
 
 
-def _class_of(config: PreTrainedConfig, features: Sequence[str]) -> tuple[Any, dict[str, bool]]:
-    """The transformers class of a tower, and the options it is built with."""
+def tower_class(config: PreTrainedConfig, features: Sequence[str]) -> tuple[Any, dict[str, bool]]:
+    """The transformers class of a tower, and the options it is built with.
+
+    Args:
+        config: Of the tower, as :func:`tower_config_for` gives it.
+        features: What will be asked of it.
+    """
     if config.model_type not in TOWERS:
         return transformers.AutoModel, {}
     name = TOWERS[config.model_type][0]
     if "projection" in features:
         name = "CLIPVisionModelWithProjection"
-    options = {"add_pooling_layer": "pooler" in features} if config.model_type == "vit" else {}
-    return getattr(transformers, name), options
+    if config.model_type not in _POOLER_ON_DEMAND:
+        return getattr(transformers, name), {}
+    return getattr(transformers, name), {"add_pooling_layer": "pooler" in features}
 
 
 def _with_layers(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:

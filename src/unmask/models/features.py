@@ -35,6 +35,24 @@ TOWERS: Mapping[str, tuple[str, bool]] = {
     "dinov2_with_registers": ("Dinov2WithRegistersModel", True),
     "dinov3_vit": ("DINOv3ViTModel", True),
     "vit": ("ViTModel", True),
+    "deit": ("DeiTModel", True),
+    "beit": ("BeitModel", True),
+    "data2vec-vision": ("Data2VecVisionModel", True),
+    "vit_msn": ("ViTMSNModel", True),
+    "ijepa": ("IJepaModel", False),
+    "metaclip_2_vision_model": ("MetaClip2VisionModel", True),
+}
+
+# Convolutional towers: the field of their configuration in which the width of the last stage
+# stands, alone or as the last of a list.
+_WIDTH_FIELD: Mapping[str, str] = {
+    "bit": "hidden_sizes",
+    "convnext": "hidden_sizes",
+    "convnextv2": "hidden_sizes",
+    "dinov3_convnext": "hidden_sizes",
+    "efficientnet": "hidden_dim",
+    "regnet": "hidden_sizes",
+    "resnet": "hidden_sizes",
 }
 
 
@@ -106,7 +124,7 @@ def feature_width(config: PreTrainedConfig, features: Sequence[str]) -> int:
 
 
 def prefix_tokens(config: PreTrainedConfig) -> int:
-    """How many tokens stand before the patches: CLS and registers.
+    """How many tokens stand before the patches: CLS, registers and DeiT's distillation token.
 
     Raises:
         IncompatibleWeights: If the kind of tower is not in the table, since a wrong guess would
@@ -118,7 +136,8 @@ def prefix_tokens(config: PreTrainedConfig) -> int:
             f"use the feature 'pooler', or one of {', '.join(sorted(TOWERS))}"
         )
     has_cls = TOWERS[config.model_type][1]
-    return int(has_cls) + int(getattr(config, "num_register_tokens", 0))
+    registers = int(getattr(config, "num_register_tokens", 0))
+    return int(has_cls) + registers + int(config.model_type == "deit")
 
 
 def check_features(config: PreTrainedConfig, parts: Sequence[Feature]) -> None:
@@ -152,12 +171,16 @@ def _check_one(config: PreTrainedConfig, part: Feature) -> None:
 def _width(config: PreTrainedConfig, part: Feature) -> int:
     if part.pooling == "projection":
         return int(config.projection_dim)
-    if part.pooling == "pooler" and config.model_type == "vit":
-        return int(getattr(config, "pooler_output_size", None) or config.hidden_size)
-    width = getattr(config, "hidden_size", None)
+    pooled = getattr(config, "pooler_output_size", None)
+    if part.pooling == "pooler" and pooled is not None:
+        return int(pooled)
+    field = _WIDTH_FIELD.get(config.model_type, "hidden_size")
+    width = getattr(config, field, None)
     if width is None:
         raise IncompatibleWeights(
-            f"the configuration of a {config.model_type!r} tower has no hidden_size, so the "
-            "width of its feature is unknown"
+            f"the configuration of a {config.model_type!r} tower has no {field}, so the width of "
+            "its feature is unknown"
         )
+    if isinstance(width, Sequence):
+        width = width[-1]
     return int(width)
