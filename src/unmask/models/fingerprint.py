@@ -38,7 +38,7 @@ def published_names(tower: nn.Module) -> dict[str, str]:
     published = revert_weight_conversion(tower, numbered)
     names = dict(zip(own, own, strict=True))
     if sorted(int(value) for value in published.values() if value.ndim == 0) == [*range(len(own))]:
-        names = {own[int(number)]: name for name, number in published.items()}
+        names |= {own[int(number)]: name for name, number in published.items()}
     names = {mine: name.removeprefix(_PREFIX) for mine, name in names.items()}
     if len(set(names.values())) != len(names):
         raise IncompatibleWeights(
