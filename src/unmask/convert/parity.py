@@ -169,8 +169,8 @@ def tolerance(original: Sequence[float], saved_as: SavedAs, weights_dtype: Weigh
 
 def largest_difference(one: Sequence[float], other: Sequence[float]) -> float:
     """Infinite where a value is not finite, so that it never passes."""
-    found = max(abs(a - b) for a, b in zip(one, other, strict=True))
-    return found if math.isfinite(found) else math.inf
+    found = [abs(a - b) for a, b in zip(one, other, strict=True)]
+    return max(found) if all(map(math.isfinite, found)) else math.inf
 
 
 def parity_inputs(preprocess: Preprocess) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unmask.convert.parity import Parity, compared, logits_of, parity_inputs, read_parity
 from unmask.convert.source import read_source
+from unmask.errors import ConfigError
 from unmask.models.adapter import load_adapter
 from unmask.models.checkpoint import load_model
 from unmask.models.weights import weights_sha256
@@ -53,7 +54,7 @@ def verify(
         token: For the Hub, instead of ``HF_TOKEN``.
 
     Raises:
-        ConfigError: If the folder has no report.
+        ConfigError: If the folder has no report, or one of other inputs.
         UnmaskError: Its kinds that reading folder and source raise.
     """
     recorded = read_parity(folder)
@@ -73,7 +74,7 @@ def verify(
     if source is None:
         problems += _other_inputs(recorded, inputs)
         known = {one.name: one.original for one in recorded.inputs}
-        original = [known.get(name, float("nan")) for name in inputs]
+        original = [known[name] for name in inputs]
     else:
         read = read_source(
             recorded.kind, source, base=base or _on_hub(recorded.base),
@@ -89,10 +90,20 @@ def verify(
 
 
 def _other_inputs(recorded: Parity, inputs: Mapping[str, Tensor]) -> list[str]:
+    """A sentence where the inputs of now are not those of the record.
+
+    Raises:
+        ConfigError: If they have not even the same names.
+    """
     zeros = [0.0] * len(inputs)
     now = {one.name: one.sha256 for one in compared(inputs, zeros, zeros)}
     then = {one.name: one.sha256 for one in recorded.inputs}
-    other = sorted(name for name in now | then if now.get(name) != then.get(name))
+    if now.keys() != then.keys():
+        raise ConfigError(
+            f"the report has the inputs {', '.join(then)}; {', '.join(now)} were expected. Convert "
+            "the detector again."
+        )
+    other = [name for name in now if now[name] != then[name]]
     if not other:
         return []
     changed = [
