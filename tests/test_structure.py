@@ -30,7 +30,15 @@ _ABOVE = tuple(
     )
 )  # fmt: skip
 _SIBLINGS = ("unmask.models", "unmask.images", "unmask.faces")
+_NUMBERS = tuple(
+    f"unmask.evaluate.{name}"
+    for name in (
+        "calibration", "counts", "curves", "deepfakebench", "intervals", "metrics", "thresholds",
+        "videos", "weighted",
+    )
+)  # fmt: skip
 FORBIDDEN: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_NUMBERS, (*_ABOVE, *_SIBLINGS, "unmask.preprocess", *_TORCH, *_PIXELS)),
     "unmask.errors": ("unmask", "numpy", *_TORCH, *_PIXELS),
     "unmask.types": ("unmask", *_TORCH, *_PIXELS),
     "unmask.aggregate": (*_ABOVE, *_SIBLINGS, "numpy", *_TORCH, *_PIXELS),

@@ -1,4 +1,11 @@
-"""Operating points: thresholds on P(fake) at target false-positive rates, and how sure they are."""
+"""Operating points: thresholds on P(fake) at target false-positive rates, and how sure they are.
+
+The interval of a point, ``fpr_low`` to ``fpr_high``, holds the true false-positive rate at 95 %
+though the threshold was chosen on the same scores. A threshold just above an order statistic of n
+reals, k of them higher, has a rate with distribution Beta(k + 1, n - k): the upper Clopper-Pearson
+limit is its exact quantile, and the lower one is on the safe side. Reals count as independent and
+alike: for frames of few videos, or under weights, the interval is too narrow.
+"""
 
 from __future__ import annotations
 
@@ -51,19 +58,13 @@ def operating_points(
     :data:`BAND_OF_REALS` times the target share of reals reaches, at most half of them, and nothing
     is said about how many fakes are missed (``target_fnr`` None). Between the two: inconclusive.
 
-    ``fpr_low`` and ``fpr_high`` hold the true false-positive rate at 95 %. A threshold at an order
-    statistic of n reals, k of them above, has a rate with distribution Beta(k + 1, n - k): the
-    upper Clopper-Pearson limit is its exact quantile though the threshold was chosen on the same
-    scores, and the lower limit is on the safe side.
-
     Args:
         reals: ``(R,)`` P(fake) of real pictures.
         fakes: ``(F,)`` P(fake) of fakes, or None.
         source: The name of the data.
         target_fprs: In the order wanted.
-        few: Fewer reals than :func:`least_reals` do not resolve a target: the threshold then
-            stands above all of them, whatever the target. Such a target is refused, or kept with
-            the interval that says how little is known.
+        few: A target of fewer reals than :func:`least_reals`, where the threshold stands above
+            all of them whatever the target, is refused, or kept with its wide interval.
         real_weights: ``(R,)``, for shares; the interval counts reals.
         fake_weights: ``(F,)``.
         sha256: Of the data.
@@ -76,48 +77,60 @@ def operating_points(
     """
     if not target_fprs or len(set(target_fprs)) < len(target_fprs):
         raise ConfigError(f"target FPRs are {list(target_fprs)}; one or more, each once, expected")
+    for target in target_fprs:
+        _check_target(target)
     of_reals = _probabilities(reals, 0)
     of_fakes = None if fakes is None else _probabilities(fakes, 1)
+    if few == "refuse":
+        _check_enough(len(of_reals), target_fprs)
+    count = {"n_real": len(of_reals), "n_fake": 0 if of_fakes is None else len(of_fakes)}
     points = []
     for target in target_fprs:
-        least = least_reals(target)
-        if few == "refuse" and len(of_reals) < least:
-            raise MetricUndefined(
-                f"a false-positive rate of {target:.3g} needs at least {least} reals; "
-                f"{len(of_reals)} are there. Give more, or a larger target.",
-                code="too_few_reals",
-            )
-        highest = weighted_quantile(of_reals, 1 - target, real_weights)
-        if highest >= 1:
-            raise MetricUndefined(
-                f"more than {target:.3g} of the reals have P(fake) 1 exactly, so that no threshold "
-                "reaches this false-positive rate. Calibrate the temperature first, or give a "
-                "larger target.",
-                code="saturated",
-            )
-        fake_at = float(np.nextafter(highest, 1.0))
+        fake_at = _fake_at(of_reals, target, real_weights)
         if of_fakes is None:
             share = min(0.5, BAND_OF_REALS * target)
             real_below = weighted_quantile(of_reals, 1 - share, real_weights)
         else:
-            real_below = min(weighted_quantile(of_fakes, target, fake_weights), highest)
+            real_below = weighted_quantile(of_fakes, target, fake_weights)
         realised = clopper_pearson(int(np.sum(of_reals >= fake_at)), len(of_reals))
         points.append(
             OperatingPoint(
                 name=f"fpr{100 * target:.6g}",
                 fake_at=fake_at,
-                real_below=real_below,
+                real_below=min(real_below, fake_at),
                 source=source,
                 target_fpr=target,
                 target_fnr=None if of_fakes is None else target,
                 fpr_low=realised.low,
                 fpr_high=realised.high,
-                n_real=len(of_reals),
-                n_fake=0 if of_fakes is None else len(of_fakes),
                 sha256=sha256,
+                **count,
             )
         )
     return tuple(points)
+
+
+def _check_enough(n_real: int, target_fprs: Sequence[float]) -> None:
+    for target in target_fprs:
+        least = least_reals(target)
+        if n_real < least:
+            raise MetricUndefined(
+                f"a false-positive rate of {target:.3g} needs at least {least} reals; {n_real} are "
+                "there. Give more, or a larger target.",
+                code="too_few_reals",
+            )
+
+
+def _fake_at(reals: Array, target: float, weights: Array | None) -> float:
+    highest = weighted_quantile(reals, 1 - target, weights)
+    if highest >= 1:
+        raise MetricUndefined(
+            f"more than {target:.3g} of the reals have P(fake) 1 exactly, so that no threshold "
+            "reaches this false-positive rate. Calibrate the temperature first, or give a larger "
+            "target.",
+            code="saturated",
+        )
+    return float(np.nextafter(highest, 1.0))
 
 
 def weighted_quantile(values: Array, share: float, weights: Array | None = None) -> float:
