@@ -17,7 +17,7 @@ from scripted import ROOT, cut_short, make_clip, picture, pictures, probabilitie
 from unmask.cli.perf import main
 from unmask.cli.perf_arguments import parser_for
 from unmask.cli.perf_detector import make_detector
-from unmask.cli.reference_config import ScriptConfig, read_script_config
+from unmask.cli.reference_config import ScriptConfig
 from unmask.models.checkpoint import save
 from unmask.models.detector import Detector, untrained_detector
 from unmask.models.published.effort import read_effort
@@ -434,18 +434,3 @@ def test_an_unknown_device_is_refused_before_the_file_is_read(refused):
 
 def test_a_label_for_a_detector_without_labels_is_refused(refused, converted):
     assert "--fake-label" in refused("--fake-label", "x", weights=converted)
-
-
-# --- The shipped YAML -----------------------------------------------------------------------------
-
-
-def test_the_shipped_yaml_says_what_is_documented():
-    said: list[str] = []
-    path = ROOT / "DeepfakeBench/training/config/detector/effort.yaml"
-    config = read_script_config(path, model="effort", warn=said.append)
-    assert said == []
-    assert config == ScriptConfig(
-        model_name="effort",
-        mean=(0.48145466, 0.4578275, 0.40821073),
-        std=(0.26862954, 0.26130258, 0.27577711),
-    )

@@ -96,6 +96,26 @@ def test_null_leaves_the_choice_to_the_model(read):
     assert (config.resolution, config.mean, config.std) == (None, None, None)
 
 
+def test_a_base_may_be_named_and_null_is_none(read):
+    assert read("base: org/clip\n")[0].base == "org/clip"
+    assert read("base: null\n")[0].base is None
+
+
+def test_a_file_that_names_no_script_belongs_to_the_one_that_reads_it(tmp_path):
+    path = tmp_path / "detector.yaml"
+    path.write_text("cuda: false\n", encoding="utf-8")
+    for model in ("effort", "huggingface_clip"):
+        assert read_script_config(path, model=model, warn=print).model_name == model
+
+
+def test_the_shipped_effort_file_says_what_is_documented():
+    warnings: list[str] = []
+    path = SHIPPED.with_name("effort.yaml")
+    config = read_script_config(path, model="effort", warn=warnings.append)
+    assert config == ScriptConfig(model_name="effort", mean=CLIP_MEAN, std=CLIP_STD)
+    assert warnings == []
+
+
 def test_an_unknown_key_is_warned_about_with_the_nearest_name(read):
     _, warnings = read("svd_rang: 5\n")
     assert len(warnings) == 1
@@ -116,6 +136,7 @@ def test_an_unknown_key_is_warned_about_with_the_nearest_name(read):
         ("use_svd: 1", "use_svd is 1; expected true or false"),
         ("huggingface_model_name: 3", "huggingface_model_name is 3; expected a name"),
         ("huggingface_model_name: ' '", "huggingface_model_name is ' '; expected a name"),
+        ("base: 3", "base is 3; expected a name"),
         ("mean: 0.5", "mean is 0.5; expected three numbers for R, G, B, or null"),
         ("mean: [0.5, 0.5]", "mean is [0.5, 0.5]; expected three numbers"),
         ("mean: [0.5, 0.5, .nan]", "expected three numbers for R, G, B, or null"),
