@@ -5,7 +5,6 @@ import json
 import shutil
 from dataclasses import replace
 
-import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -396,12 +395,22 @@ def test_a_base_is_fetched_from_the_hub_at_its_revision(
         assert detector.ref.id == f"org/adapter@{hub.repositories['org/adapter'].commit}"
 
 
-def test_a_base_whose_hub_is_out_of_reach_asks_for_it(folder, tmp_path, monkeypatch):
+def test_a_base_that_is_not_in_the_cache_asks_for_it(folder, tmp_path, monkeypatch):
     use(monkeypatch, "http://127.0.0.1:1", tmp_path / "cache")
     edit_config(folder, lambda values: values["adapter"]["base"].update(id="org/clip"))
     with pytest.raises(HubUnreachable, match=r"made on org/clip.*--base"):
         load(folder, offline=True, device="cpu")
-    assert huggingface_hub is not None
+
+
+def test_scan_takes_the_base_by_option(cli, pictures, folder, base):
+    edit_config(folder, lambda values: values["adapter"]["base"].update(id="gone"))
+    arguments = ("scan", pictures("a.png"), "-d", folder, "--device", "cpu", "--json")
+    refused = cli(*arguments)
+    assert refused.code == 2
+    assert "--base" in refused.err
+    scored = cli(*arguments, "--base", base)
+    assert scored.code == 0
+    assert json.loads(scored.out)["detector"]["sha256"] == load(folder, base=base).ref.sha256
 
 
 # --- who answered -------------------------------------------------------------------------------

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from unmask.types import FaceSpec
 
 __all__ = [
+    "Base",
     "BatchSize",
     "Detector",
     "Device",
     "Dtype",
+    "FakeLabels",
     "LandmarkModel",
     "Offline",
     "Revision",
@@ -42,6 +44,14 @@ Dtype = Annotated[
     typer.Option(help="Number format of the tower; auto is float32."),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")]
+Base = Annotated[
+    str | None,
+    typer.Option(help="Tower that an adapter was made on: folder or Hub id; default: as it says."),
+]
+FakeLabels = Annotated[
+    list[str] | None,
+    typer.Option("--fake-label", help="Label of another's classifier that means fake; repeat."),
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Use cached Hub files only.")]
 
 

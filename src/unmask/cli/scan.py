@@ -75,6 +75,8 @@ def scan(
     dtype: options.Dtype = "auto",
     revision: options.Revision = None,
     offline: options.Offline = False,
+    base: options.Base = None,
+    fake_label: options.FakeLabels = None,
     allow_untrained: Annotated[
         bool,
         typer.Option("--allow-untrained", help="Score with an untrained head; stamped on results."),
@@ -104,6 +106,8 @@ def scan(
             revision=revision,
             offline=offline,
             allow_untrained=allow_untrained,
+            base=base,
+            fake_labels=fake_label or (),
             device=device,
             dtype=dtype,
         )
