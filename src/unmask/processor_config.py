@@ -12,6 +12,8 @@ from unmask.errors import ConfigError
 __all__ = [
     "CLIP_MEAN",
     "CLIP_STD",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "Interpolation",
     "ProcessorSteps",
     "ResizeRule",
@@ -31,8 +33,8 @@ _BY_CODE: Mapping[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinea
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 """Of OpenAI's CLIP, as in the documented YAML files and in ``OPENAI_CLIP_MEAN``."""
 CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
-_IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-_IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 _HALF: Triple = (0.5, 0.5, 0.5)
 
 _CLIP_DEFAULTS: Mapping[str, object] = {
@@ -66,8 +68,8 @@ _DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "DINOv3ViT": {
         "size": {"height": 224, "width": 224},
         "resample": 2,
-        "image_mean": _IMAGENET_MEAN,
-        "image_std": _IMAGENET_STD,
+        "image_mean": IMAGENET_MEAN,
+        "image_std": IMAGENET_STD,
         "square": True,
     },
 }

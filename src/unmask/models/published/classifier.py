@@ -6,7 +6,6 @@ logits of the whole.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
@@ -27,6 +26,7 @@ from unmask.models.features import vision_config
 from unmask.models.heads import Head
 from unmask.models.locate import read_preprocess
 from unmask.models.modeling import assemble
+from unmask.models.published.config_json import read_config_json
 from unmask.models.published.imported import Imported, KeyFate
 from unmask.models.published.labels import Polarity, meaning, polarity
 from unmask.models.published.trace import blanks, targets
@@ -72,7 +72,7 @@ def architecture(folder: Path) -> str | None:
     Raises:
         ConfigError: If ``config.json`` is missing or is not JSON.
     """
-    names = _json(folder).get("architectures")
+    names = read_config_json(folder).get("architectures")
     found = [str(name) for name in names if str(name).endswith(_SUFFIX)] if names else []
     return found[0] if found else None
 
@@ -131,9 +131,10 @@ def read_classifier(
 def _class_of(folder: Path) -> Any:  # noqa: ANN401  # a transformers class, untyped
     name = architecture(folder)
     if name is None:
+        names = read_config_json(folder).get("architectures")
         raise IncompatibleWeights(
-            f"{folder} is of architecture {_json(folder).get('architectures')}; a classifier "
-            f"(...{_SUFFIX}) of transformers was expected"
+            f"{folder} is of architecture {names}; a classifier of transformers (...{_SUFFIX}) "
+            "was expected"
         )
     if name.startswith("TimmWrapper"):
         raise IncompatibleWeights(
@@ -161,24 +162,11 @@ def _check_problem(folder: Path, config: PreTrainedConfig) -> None:
 
 def _label2id(folder: Path) -> Mapping[str, object]:
     """As the file has it: transformers adds its own where there is none."""
-    values = _json(folder).get("label2id") or {}
+    values = read_config_json(folder).get("label2id") or {}
     if not isinstance(values, dict):
         raise ConfigError(
             f"{folder / 'config.json'}: label2id is {values!r}; an object was expected"
         )
-    return values
-
-
-def _json(folder: Path) -> Mapping[str, Any]:
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{folder} has no config.json, so it is not a model folder") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds {type(values).__name__}; an object was expected")
     return values
 
 
