@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import ViTForImageClassification, ViTImageProcessorPil
 
 import unmask.prepare
 from scripted import ROOT, cut_short, make_clip, picture, pictures, probabilities, process
+from tiny_towers import TOWERS
 from unmask.cli.perf import main
 from unmask.cli.perf_arguments import parser_for
 from unmask.cli.perf_detector import make_detector
@@ -353,6 +356,44 @@ def test_that_faces_are_cut_for_a_detector_of_whole_pictures_is_told(
     assert "learnt from whole pictures, and faces are cut" in capsys.readouterr().err
 
 
+# --- Classifiers of others ------------------------------------------------------------------------
+
+
+def classifier(folder: Path, *labels: str) -> Path:
+    """An image classifier of transformers with random weights and these labels."""
+    config = copy.deepcopy(TOWERS["vit"])
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ViTForImageClassification(config)
+        torch.nn.init.normal_(model.classifier.weight)
+    model.save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("tool", ["perf", "perf_huggingface"])
+def test_a_published_classifier_is_scored_with_as_it_is(tool, data, tmp_path):
+    scores = []
+    for labels in (("Real", "Fake"), ("Fake", "Real")):
+        folder = classifier(tmp_path / labels[0], *labels)
+        output = tmp_path / f"{labels[0]}.txt"
+        given = ["--weights", str(folder), "--image", str(data), "--output", str(output)]
+        assert main(given, tool=tool, root=ROOT / "DeepfakeBench") == 0
+        lines = output.read_text(encoding="utf-8").splitlines()
+        assert lines[1] == RULE  # no warning of an untrained head
+        scores.append(np.array(probabilities(lines)))
+    np.testing.assert_allclose(scores[0], 1 - scores[1], atol=1.01e-4)
+
+
+def test_labels_that_say_nothing_ask_for_the_one_that_means_fake(run, data, tmp_path, capsys):
+    folder = classifier(tmp_path / "model", "LABEL_0", "LABEL_1")
+    assert run(data, weights=folder)[0] == 2
+    assert "--fake-label" in capsys.readouterr().err
+    assert run(data, "--fake-label", "LABEL_1", weights=folder)[0] == 0
+
+
 # --- What is refused ------------------------------------------------------------------------------
 
 
@@ -426,6 +467,16 @@ def test_a_tensor_that_is_missing_is_named(refused, tmp_path):
     tensors.pop("head.bias")
     save_file(tensors, tmp_path / "part.safetensors")
     assert "head.bias" in refused(weights=tmp_path / "part.safetensors")
+
+
+def test_a_label_for_a_file_is_refused(refused):
+    assert "has no labels to choose from" in refused("--fake-label", "x")
+
+
+def test_a_label_for_a_bare_clip_is_refused(data, tmp_path, capsys):
+    given = ["--weights", str(CLIP), "--fake-label", "x", "--image", str(data)]
+    assert main([*given, "--output", str(tmp_path / "o")], root=ROOT / "DeepfakeBench") == 2
+    assert "has no labels to choose from" in capsys.readouterr().err
 
 
 def test_an_unknown_device_is_refused_before_the_file_is_read(refused):

@@ -47,9 +47,7 @@ def make_detector(
         UntrainedHead: With ``trained_only``.
         WeightsError: Weights that cannot be used.
     """
-    from unmask.models.configuration import UnmaskConfig
     from unmask.models.detector import locate
-    from unmask.models.weights import read_config
 
     name = arguments.weights or config.huggingface_model_name
     if Path(name).expanduser().is_file():
@@ -57,14 +55,18 @@ def make_detector(
     located = locate(name, revision=arguments.revision, offline=arguments.offline)
     if located.hub_id is not None:  # this commit of it from here on
         name = located.id
-    if trained_only or isinstance(read_config(located.folder), UnmaskConfig):
+    if trained_only or _has_head(located.folder):
         return _trained(name, arguments, config, say, trained_only=trained_only)
-    if arguments.base is not None:
-        raise ConfigError(
-            f"--base {arguments.base} is for an Effort file or an adapter, and {name} is a whole "
-            "model; leave it out"
-        )
     return _bare(name, located, arguments, config, seed, say)
+
+
+def _has_head(folder: Path) -> bool:
+    """Whether it is a detector: one of ours, or a classifier that somebody else published."""
+    from unmask.models.configuration import UnmaskConfig
+    from unmask.models.published.recognise import recognise
+    from unmask.models.weights import read_config
+
+    return recognise(folder) is not None or isinstance(read_config(folder), UnmaskConfig)
 
 
 def _published(
@@ -80,6 +82,7 @@ def _published(
 
     if arguments.revision is not None:
         raise ConfigError(f"--revision {arguments.revision} belongs to a Hub id; {path} is a file")
+    _refuse_labels(str(path), arguments)
     _refuse_residual(str(path), config)
     device = choose_device(_device(arguments, config))
     dtype = choose_dtype(arguments.dtype, device)
@@ -139,6 +142,12 @@ def _bare(
     from unmask.models.detector import read_preprocess, untrained_detector
     from unmask.models.effort import attach
 
+    _refuse_labels(name, arguments)
+    if arguments.base is not None:
+        raise ConfigError(
+            f"--base {arguments.base} is for an Effort file or an adapter, and {name} is a whole "
+            "model; leave it out"
+        )
     detector = untrained_detector(
         name,
         head=arguments.head,
@@ -165,6 +174,14 @@ def _refuse_residual(name: str, config: ScriptConfig) -> None:
         raise ConfigError(
             f"use_svd is true, and {name} is a trained detector: what its residual "
             "learnt is merged into its weights. Set use_svd to false, or name a bare CLIP."
+        )
+
+
+def _refuse_labels(name: str, arguments: argparse.Namespace) -> None:
+    if arguments.fake_label:
+        raise ConfigError(
+            f"--fake-label {arguments.fake_label[0]} is for another's image classifier, and {name} "
+            "has no labels to choose from; leave it out"
         )
 
 
