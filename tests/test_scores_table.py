@@ -271,7 +271,8 @@ def test_a_table_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_a_failed_writing_leaves_the_old_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
+    def full(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"PAR1")
         raise OSError(28, "No space left on device")
 
     write_scores(tmp_path / "s.parquet", table((FAKE,)))

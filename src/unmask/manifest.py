@@ -104,7 +104,7 @@ def write_manifest(samples: Iterable[Sample], path: Path) -> None:
             if kind == ".csv":
                 listed = list(rows)
                 header = dict.fromkeys([*COLUMNS, *(name for row in listed for name in row)])
-                writer = csv.DictWriter(file, list(header), restval="", lineterminator="\n")
+                writer = csv.DictWriter(file, list(header), lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(listed)
             else:
