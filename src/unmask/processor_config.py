@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,7 +72,49 @@ _DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "image_std": IMAGENET_STD,
         "square": True,
     },
+    "ConvNext": {
+        "size": {"shortest_edge": 384},
+        "crop_pct": 224 / 256,
+        "resample": 3,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+        "square": False,
+    },
+    "Beit": {
+        "size": {"height": 224, "width": 224},
+        "crop_size": {"height": 224, "width": 224},
+        "resample": 3,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+        "square": True,
+    },
+    "DeiT": {
+        "size": {"height": 256, "width": 256},
+        "crop_size": {"height": 224, "width": 224},
+        "do_center_crop": True,
+        "resample": 3,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+        "square": True,
+    },
+    "EfficientNet": {
+        "size": {"height": 346, "width": 346},
+        "crop_size": {"height": 289, "width": 289},
+        "resample": 3,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+        "rescale_offset": False,
+        "include_top": True,
+        "square": True,
+    },
 }
+# Keys that only one family has, by which its steps differ from those of the others.
+_OWN_KEYS: Mapping[str, frozenset[str]] = {
+    "ConvNext": frozenset({"crop_pct"}),
+    "EfficientNet": frozenset({"rescale_offset", "include_top"}),
+}
+# From this size on ConvNext's processor squashes the whole picture instead of cutting its centre.
+_CONVNEXT_SQUASHES = 384
 _UNDERSTOOD = frozenset(
     {
         "size",
@@ -98,6 +140,8 @@ _WITHOUT_EFFECT = frozenset(
         "input_data_format",
         "return_tensors",
         "default_to_square",
+        "do_reduce_labels",
+        "reduce_labels",
         "disable_grouping",
         "device",
         "transformers_version",
@@ -129,9 +173,11 @@ def read_processor_config(config: Mapping[str, object]) -> ProcessorSteps:
     nested = config.get("image_processor")
     if isinstance(nested, Mapping):
         config = nested
-    defaults = _DEFAULTS[_family(config)]
-    _refuse_unknown(config)
-    values = {**defaults, **{key: v for key, v in config.items() if v is not None}}
+    family = _family(config)
+    _refuse_unknown(config, _UNDERSTOOD | _OWN_KEYS.get(family, frozenset()))
+    values = {**_DEFAULTS[family], **{key: v for key, v in config.items() if v is not None}}
+    if family == "ConvNext":
+        values = _as_crop(values)
     mean, std = _folded_scale(values)
     height, width, rule, edge = _geometry(values)
     interpolation: Interpolation = "bicubic"
@@ -154,11 +200,11 @@ def _family(config: Mapping[str, object]) -> str:
     return name
 
 
-def _refuse_unknown(config: Mapping[str, object]) -> None:
+def _refuse_unknown(config: Mapping[str, object], understood: Collection[str]) -> None:
     for key, value in config.items():
         # None and False mean that the step does not happen, whatever it is.
         active = value is not None and value is not False
-        if active and key not in _UNDERSTOOD and key not in _WITHOUT_EFFECT:
+        if active and key not in understood and key not in _WITHOUT_EFFECT:
             raise ConfigError(
                 f"preprocessor config: {key} = {value!r} is not understood; its effect on the "
                 "input is unknown, so scores could not be trusted"
@@ -176,6 +222,11 @@ def _folded_scale(values: Mapping[str, object]) -> tuple[Triple, Triple]:
     if values.get("do_normalize", True):
         mean = triple("image_mean", values["image_mean"])
         std = triple("image_std", values["image_std"])
+    if values.get("rescale_offset") and values.get("do_rescale", True):
+        mean = mean[0] + 1, mean[1] + 1, mean[2] + 1
+    if values.get("include_top"):  # EfficientNet's second division, which its weights expect
+        again = triple("image_std", values["image_std"])
+        std = std[0] * again[0], std[1] * again[1], std[2] * again[2]
     fold = 255 * factor
     if math.isclose(fold, 1.0, rel_tol=1e-9):
         return mean, std
@@ -184,6 +235,31 @@ def _folded_scale(values: Mapping[str, object]) -> tuple[Triple, Triple]:
 
 def _divided(triple: Triple, by: float) -> Triple:
     return triple[0] / by, triple[1] / by, triple[2] / by
+
+
+def _as_crop(values: Mapping[str, object]) -> dict[str, object]:
+    """ConvNext's ``size`` and ``crop_pct`` in the words of the other processors."""
+    size = _size("size", values["size"], square=False)
+    if isinstance(size, tuple) or values.get("do_center_crop"):
+        raise ConfigError(
+            f"preprocessor config: size = {values['size']!r} with do_center_crop = "
+            f"{values.get('do_center_crop')!r} is not supported for ConvNextImageProcessor; "
+            "a shortest_edge and crop_pct were expected"
+        )
+    share = _number("crop_pct", values["crop_pct"])
+    if not 0 < share <= 1:
+        raise ConfigError(
+            f"preprocessor config: crop_pct = {share} is not a share above 0, up to 1"
+        )
+    if size >= _CONVNEXT_SQUASHES:
+        return {**values, "size": {"height": size, "width": size}}
+    edge = int(size / share)
+    return {
+        **values,
+        "size": {"shortest_edge": edge},
+        "crop_size": {"height": size, "width": size},
+        "do_center_crop": True,
+    }
 
 
 def _geometry(values: Mapping[str, object]) -> tuple[int, int, ResizeRule, int | None]:
