@@ -188,7 +188,7 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert [sample.path.name for sample in read(tmp_path, found)] == ["9.png", "10.png", "100.png"]
 
 
-def test_a_missing_frame_is_a_sample_too(tmp_path: Path) -> None:
+def test_d30_a_missing_frame_is_a_sample_too(tmp_path: Path) -> None:
     # D30: the reference replaces it by a random other one.
     write(tmp_path, CELEB)
     (tmp_path / "real/id0/000.png").unlink()
