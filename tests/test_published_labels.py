@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from unmask.errors import ConfigError
@@ -181,3 +184,11 @@ def test_label2id_that_nobody_filled_in_contradicts_nothing():
 def test_label2id_with_no_number_is_an_error():
     with pytest.raises(ConfigError, match="'real' the number 'zero'"):
         polarity({0: "real", 1: "fake"}, label2id={"real": "zero", "fake": 1})
+
+
+def test_the_documentation_lists_every_word():
+    text = (Path(__file__).parents[1] / "docs" / "published-labels.md").read_text(encoding="utf-8")
+    table = [line for line in text.splitlines() if line.startswith("| ") and line.count(", ") > 20]
+    listed = [set(re.findall(r"[a-z0-9]+", line.split("|")[2])) for line in table]
+    assert [len(table), listed[0], listed[1] | listed[2]] == [4, REAL, FAKE]
+    assert listed[3] == NEUTRAL | {"numbers"}
