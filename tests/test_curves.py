@@ -71,8 +71,10 @@ def test_a_band_lies_around_the_curve():
 
 
 def test_the_curve_of_a_band_is_the_upper_end_where_it_is_upright():
-    found = roc_band([1, 1, 0, 0], [0.9, 0.8, 0.5, 0.4], np.arange(4), np.array([0.0, 0.5]), seed=0)
-    assert found.tpr.tolist() == [1, 1]
+    # Up to 1/2, right to 1/2, up to 1, right to 1.
+    labels, scores, grid = [1, 0, 1, 0], [0.9, 0.7, 0.5, 0.3], np.array([0.0, 0.4, 0.5])
+    found = roc_band(labels, scores, np.arange(4), grid, n=50, seed=0)
+    assert found.tpr == pytest.approx([0.5, 0.5, 1])
 
 
 def test_the_curve_of_a_band_is_straight_between_points():

@@ -50,8 +50,8 @@ def test_the_compatibility_scripts_numbers_are_the_same_two():
 
 
 def test_a_half_is_not_fake_in_this_protocol():
-    found = deepfakebench([0, 1], [0.5, 0.5], ["a/0.png", "b/0.png"])
-    assert found["acc"] == found["video_acc"] == 0.5
+    found = deepfakebench([0, 1, 1], [0.5] * 3, ["a/0.png", "b/0.png", "c/0.png"])
+    assert found["acc"] == found["video_acc"] == 1 / 3
 
 
 def test_a_folder_of_both_labels_counts_as_real():

@@ -226,6 +226,15 @@ def test_a_weight_of_three_is_the_item_three_times(name):
     assert by_weight == pytest.approx(by_copies, abs=1e-12)
 
 
+def test_a_score_of_weight_zero_is_no_point_of_the_curve():
+    # With the last item, which counts zero times, a point would be kept that lies on a line.
+    labels, scores = [1, 0, 1, 0, 1, 0, 0, 1], [0.2, 0.9, 0.2, 0.3, 0.7, 0.6, 1.0, 0.4]
+    times = np.array([1, 2, 2, 2, 1, 2, 1, 0])
+    ranking = rank(labels, scores)
+    by_weight = weighted.eer_nearest(ranking.counts(times[ranking.order].astype(float)))
+    assert by_weight == metrics.eer_nearest(np.repeat(labels, times), np.repeat(scores, times))
+
+
 # What has no value, and what is refused
 
 
