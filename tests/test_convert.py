@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 import unmask
-from unmask.convert import conversion, convert, read_parity, source
+from tiny_classifiers import save_classifier
+from unmask.convert import conversion, convert, read_parity, source, verify
 from unmask.convert.parity import largest_difference, parity_inputs, tolerance
 from unmask.errors import (
     ConfigError,
@@ -20,6 +21,7 @@ from unmask.errors import (
 )
 from unmask.models import catalog
 from unmask.models.catalog import Published
+from unmask.models.locate import Located
 from unmask.models.published.effort import read_effort
 from unmask.models.weights import file_sha256, weights_sha256
 from unmask.preprocess import Preprocess
@@ -266,7 +268,7 @@ def test_a_head_alone_needs_its_clip(tmp_path):
 
 
 def test_an_unknown_way_of_saving_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="'whole' is not one of"):
+    with pytest.raises(ConfigError, match="'whole' is not one of merged, adapter"):
         make(tmp_path / "new", as_="whole")
 
 
@@ -412,6 +414,129 @@ def test_what_the_list_of_published_detectors_knows_is_in_the_card(tmp_path, lis
 def test_an_entry_of_another_kind_is_not_the_sources(tmp_path, listed, monkeypatch):
     monkeypatch.setattr(catalog, "PUBLISHED", (replace(listed, kind="hf"),))
     assert listed.paper not in card_of(make(tmp_path / "new"))
+
+
+# The other kinds.
+
+ARRAYS = np.load(FIXTURES / "arrays.npz")
+
+
+@pytest.fixture(scope="module")
+def gend(tmp_path_factory):
+    """A folder as GenD publishes them: the recorded tiny CLIP with the recorded head."""
+    folder = tmp_path_factory.mktemp("published") / "gend"
+    folder.mkdir()
+    tensors = {
+        f"feature_extractor.{key}": value
+        for key, value in load_file(BASE / "model.safetensors").items()
+        if key.startswith(("vision_model.", "visual_projection."))
+    }
+    tensors["model.linear.weight"] = torch.from_numpy(ARRAYS["GenD_linear_weight"])
+    tensors["model.linear.bias"] = torch.from_numpy(ARRAYS["GenD_linear_bias"])
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    values = {"model_type": "GenD", "backbone": "openai/clip-vit-tiny", "head": "linear"}
+    (folder / "config.json").write_text(json.dumps(values))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def univfd(tmp_path_factory):
+    generator = torch.Generator().manual_seed(0)
+    path = tmp_path_factory.mktemp("published") / "fc_weights.pth"
+    torch.save({"weight": torch.randn(1, 32, generator=generator), "bias": torch.ones(1)}, path)
+    return path
+
+
+def test_a_gend_folder_is_converted(gend, tmp_path, pixels):
+    made = convert("gend", gend, tmp_path / "new", base=BASE)
+    recorded = ARRAYS["GenD_logits_norm0"]
+    torch.testing.assert_close(
+        logits(made.folder, pixels),
+        torch.from_numpy(recorded[:, 1] - recorded[:, 0]),
+        rtol=0,
+        atol=1e-5,
+    )
+    assert (made.parity.kind, made.parity.source) == ("gend", "gend")
+    assert verify(made.folder, source=gend, base=BASE).problems == ()
+
+
+def test_a_gend_adapter_holds_its_layer_norms(gend, tmp_path, pixels):
+    made = convert("gend", gend, tmp_path / "new", base=BASE, as_="adapter")
+    tensors = load_file(made.folder / "adapter.safetensors")
+    assert all("norm" in name or name.startswith("head.") for name in tensors)
+    recorded = ARRAYS["GenD_logits_norm0"]
+    torch.testing.assert_close(
+        logits(made.folder, pixels, base=BASE),
+        torch.from_numpy(recorded[:, 1] - recorded[:, 0]),
+        rtol=0,
+        atol=1e-5,
+    )
+
+
+def test_a_univfd_head_is_converted_with_its_clip(univfd, tmp_path, pixels):
+    made = convert("univfd", univfd, tmp_path / "new", base=BASE)
+    layer = torch.load(univfd, weights_only=True)
+    expected = torch.from_numpy(ARRAYS["visual_projection_of_pooler"]) @ layer["weight"][0] + 1
+    torch.testing.assert_close(logits(made.folder, pixels), expected, rtol=0, atol=1e-5)
+    assert made.spec.backbone_source.id == "tiny_clip"
+    assert verify(made.folder, source=univfd, base=BASE).problems == ()
+
+
+def test_a_univfd_adapter_is_the_head_alone(univfd, tmp_path):
+    made = convert("univfd", univfd, tmp_path / "new", base=BASE, as_="adapter")
+    assert set(load_file(made.folder / "adapter.safetensors")) == {
+        "head.linear.weight",
+        "head.linear.bias",
+    }
+
+
+def test_an_image_classifier_is_converted(tmp_path):
+    folder = save_classifier(tmp_path / "vit", "vit", ("Deepfake", "Realism"))
+    made = convert("hf", folder, tmp_path / "new")
+    assert (made.parity.source, made.spec.domain) == ("vit", "image")
+    assert verify(made.folder, source=folder).problems == ()
+
+
+def test_labels_that_mean_fake_are_recorded_for_the_next_comparison(tmp_path):
+    folder = save_classifier(tmp_path / "vit", "vit", ("a", "b", "c"))
+    made = convert("hf", folder, tmp_path / "new", fake_labels=["a", "c"])
+    assert read_parity(made.folder).fake_labels == ("a", "c")
+    assert verify(made.folder, source=folder).problems == ()
+
+
+def test_labels_that_say_nothing_ask_for_the_fake_one(cli, tmp_path):
+    folder = save_classifier(tmp_path / "vit", "vit", ("a", "b"))
+    outcome = cli("convert", "hf", folder, tmp_path / "new")
+    assert outcome.code == 2
+    assert "--fake-label" in outcome.err
+
+
+def test_the_labels_that_mean_fake_are_given_on_the_command_line(cli, tmp_path):
+    folder = save_classifier(tmp_path / "vit", "vit", ("a", "b"))
+    outcome = cli(
+        "convert", "hf", folder, tmp_path / "new", "--fake-label", "a", "--domain", "face"
+    )
+    assert outcome.code == 0
+    assert "domain: face" in outcome.out
+
+
+def test_an_image_classifier_has_no_base(tmp_path):
+    with pytest.raises(ConfigError, match="does not belong to an image classifier"):
+        convert("hf", BASE, tmp_path / "new", base=BASE)
+
+
+def test_an_image_classifier_is_no_adapter(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be an adapter; save it merged"):
+        convert("hf", BASE, tmp_path / "new", as_="adapter")
+
+
+def test_a_model_of_the_hub_is_called_by_its_id_and_commit(tmp_path, monkeypatch):
+    folder = save_classifier(tmp_path / "vit", "vit")
+    found = Located(folder, "org/vit@0123abc", hub_id="org/vit", revision="0123abc")
+    monkeypatch.setattr(source, "locate", lambda *_given, **_options: found)
+    made = convert("hf", "org/vit", tmp_path / "new")
+    assert made.parity.source == "org/vit@0123abc"
+    assert "Converted by unmask from `org/vit@0123abc`" in card_of(made)
 
 
 # The command line.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from unmask.convert.card import conversion_card
 from unmask.convert.parity import (
@@ -98,7 +98,8 @@ def convert(
         OutputError: If the folder may not be written.
         UnmaskError: Its kinds that reading and saving raise.
     """
-    _check_options(as_, weights_dtype, base)
+    if as_ != "merged":
+        _check_adapter(kind, as_, weights_dtype, base)
     check_free(folder, overwrite=overwrite)
     progress("reading the source")
     read = read_source(
@@ -140,12 +141,19 @@ def convert(
     return Conversion(folder.absolute(), imported.keys, parity, imported.notes, spec)
 
 
-def _check_options(as_: SavedAs, weights_dtype: WeightsDtype, base: str | Path | None) -> None:
-    if as_ not in get_args(SavedAs):
-        raise ConfigError(f"as {as_!r} is not one of {get_args(SavedAs)}")
-    if as_ == "adapter" and weights_dtype != "float32":
+def _check_adapter(
+    kind: Kind, as_: SavedAs, weights_dtype: WeightsDtype, base: str | Path | None
+) -> None:
+    if as_ != "adapter":
+        raise ConfigError(f"as {as_!r} is not one of {', '.join(get_args(SavedAs))}")
+    if kind == "hf":
+        raise ConfigError(
+            "an image classifier does not say which of its weights training changed, so it cannot "
+            "be an adapter; save it merged"
+        )
+    if weights_dtype != "float32":
         raise ConfigError("an adapter is always float32; leave out --float16, or save it merged")
-    if as_ == "adapter" and base is None:
+    if base is None:
         raise ConfigError(
             "an adapter holds only what training changed: give the model that was trained, a "
             "folder or Hub id (--base)"
@@ -174,19 +182,24 @@ def _described(
     if domain is not None and domain != spec.domain:
         face = FaceSpec(size=spec.preprocess.height) if domain == "face" else None
         spec = replace(spec, domain=domain, face=face)
+    source = spec.backbone_source
+    if source is not None and read.base is not None:  # the Hub's name for it, where it has one
+        source = replace(source, id=read.base.hub_id or source.id, revision=read.base.revision)
     record = {"kind": read.imported.kind, "source": read.name, "files": dict(read.files)}
-    spec = replace(spec, license=license_, training={"converted_from": record})
+    spec = replace(
+        spec, license=license_, training={"converted_from": record}, backbone_source=source
+    )
     return assemble(model.backbone, model.head, spec)
 
 
 def _save_adapter(model: UnmaskForImageClassification, read: Source, folder: Path) -> None:
-    imported, base = read.imported, _base(read)
-    recipe = _RECIPES.get(imported.kind)
-    if recipe is None or not imported.trained:
+    imported, base = read.imported, cast(Located, read.base)  # see _check_adapter
+    if not imported.trained:
         raise IncompatibleWeights(
-            f"{read.name} cannot be saved as an adapter: a {imported.kind} model does not say "
-            "which of its weights training changed. Save it merged."
+            f"{read.name} cannot be saved as an adapter: it does not say which of its weights "
+            "training changed. Save it merged."
         )
+    recipe = _RECIPES[imported.kind]
     tuning = Tuning(recipe)
     if recipe == "effort":
         tuning = Tuning(recipe, keep=-_triples(imported))
@@ -210,7 +223,7 @@ def _triples(imported: Imported) -> int:
 
 def _loaded_adapter(folder: Path, read: Source) -> UnmaskForImageClassification:
     """The adapter on its base, which must be the tower that the source was trained from."""
-    base = _base(read)
+    base = cast(Located, read.base)  # see _check_adapter
     loaded = load_adapter(folder, base=base.folder)
     given = loaded.backbone.state_dict()
     for name, expected in read.imported.model.backbone.state_dict().items():
@@ -223,12 +236,6 @@ def _loaded_adapter(folder: Path, read: Source) -> UnmaskForImageClassification:
                 "merged."
             )
     return loaded
-
-
-def _base(read: Source) -> Located:
-    if read.base is None:
-        raise ConfigError("an adapter needs the model that was trained (--base)")
-    return read.base
 
 
 def _check_parity(parity: Parity) -> None:

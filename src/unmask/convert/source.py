@@ -10,8 +10,11 @@ from typing import get_args
 from unmask.errors import ConfigError, near_names
 from unmask.models.configuration import Domain
 from unmask.models.locate import Located, locate
+from unmask.models.published.classifier import read_classifier
 from unmask.models.published.effort import read_effort
+from unmask.models.published.gend import read_gend
 from unmask.models.published.imported import Imported, Kind
+from unmask.models.published.univfd import read_univfd
 from unmask.models.weights import file_sha256, read_config
 
 __all__ = ["Source", "read_source"]
@@ -56,7 +59,7 @@ def read_source(
         base: A model folder or Hub id: the CLIP that a ``univfd`` head belongs to; of ``effort``
             and ``gend`` one whose configuration says what the weights do not.
         fake_labels: Of ``hf``: the labels that mean fake, where their names do not say so.
-        domain: ``face`` or ``image`` for ``effort``, where the file does not say it.
+        domain: ``face`` or ``image`` for ``effort`` and ``hf``, whose weights do not say it.
         offline: Do not ask the Hub; cached copies are used.
         token: For the Hub, instead of ``HF_TOKEN``.
 
@@ -72,20 +75,18 @@ def read_source(
         if kind == "effort":
             imported = read_effort(path, base_config=config, domain=domain)
         else:
-            assert located is not None  # noqa: S101  # _check_options
-            from unmask.models.published.univfd import read_univfd
-
+            if located is None:
+                raise ConfigError(
+                    "univfd is a head alone: give the CLIP that it belongs to, a folder or Hub id "
+                    "(--base openai/clip-vit-large-patch14 for the published one)"
+                )
             imported = read_univfd(path, located.folder)
         return _source(imported, path.name, None, located)
     found = locate(source, offline=offline, token=token)
     if kind == "gend":
-        from unmask.models.published.gend import read_gend
-
         imported = read_gend(found.folder, base_config=config)
     else:
-        from unmask.models.published.classifier import read_classifier
-
-        imported = read_classifier(found.folder, fake_labels=fake_labels)
+        imported = read_classifier(found.folder, fake_labels=fake_labels, domain=domain or "image")
     name = found.id if found.hub_id else found.folder.absolute().name
     return _source(imported, name, found.hub_id, located)
 
@@ -102,8 +103,5 @@ def _check_options(kind: Kind, base: str | Path | None, fake_labels: Sequence[st
         raise ConfigError(
             f"--fake-label belongs to the kind hf, whose models name their labels; {kind} does not"
         )
-    if kind == "univfd" and base is None:
-        raise ConfigError(
-            "univfd is a head alone: give the CLIP that it belongs to, a folder or Hub id "
-            "(--base openai/clip-vit-large-patch14 for the published one)"
-        )
+    if base is not None and kind == "hf":
+        raise ConfigError("--base does not belong to an image classifier (hf), which is whole")
