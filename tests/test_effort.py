@@ -347,6 +347,11 @@ def test_attaching_takes_triples_from_the_cache(tower, tmp_path, monkeypatch):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_a_split_layer_keeps_the_mode_of_the_plain_one(tower):
+    attach(tower.eval())
+    assert not any(layer.training for layer in residual_layers(tower).values())
+
+
 def disturb(tower):
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -503,11 +508,11 @@ def test_other_frozen_weights_cannot_be_detached(tower, change):
 
 def test_plain_layers_that_come_back_do_not_train_and_keep_their_mode(tower):
     attach(tower)
-    tower.train()
+    tower.eval()
     merge(tower)
     layer = tower.get_submodule("encoder.layers.0.self_attn.q_proj")
     assert type(layer) is nn.Linear
-    assert layer.training
+    assert not layer.training
     assert not any(one.requires_grad for one in tower.parameters())
 
 
