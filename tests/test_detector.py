@@ -46,7 +46,7 @@ from unmask.models.heads import new_head
 from unmask.models.modeling import assemble
 from unmask.models.weights import file_sha256, weights_sha256
 from unmask.preprocess import Preprocess
-from unmask.types import OperatingPoint
+from unmask.types import DetectorRef, OperatingPoint
 
 POINT = OperatingPoint("default", 0.6, 0.4, "validation of x", target_fpr=0.01, target_fnr=None)
 
@@ -484,10 +484,93 @@ def test_a_folder_whose_head_is_marked_untrained_is_refused(tmp_path):
     assert not load(folder, allow_untrained=True, device="cpu").ref.trained
 
 
-def test_somebody_elses_classifier_is_refused(tmp_path):
-    ViTForImageClassification(TOWERS["vit"]).save_pretrained(tmp_path / "vit")
-    with pytest.raises(IncompatibleWeights, match=r"which of its labels .* Name a folder"):
-        load(tmp_path / "vit", allow_untrained=True)
+# --- of others, as they are -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def classifier_folder(tmp_path):
+    """An image classifier that somebody else published; its labels say nothing."""
+    torch.manual_seed(0)
+    classifier = ViTForImageClassification(TOWERS["vit"])
+    torch.nn.init.normal_(classifier.classifier.weight)
+    classifier.save_pretrained(tmp_path / "vit")
+    processor = Preprocess.openai_clip(32).to_processor_config()
+    (tmp_path / "vit" / "preprocessor_config.json").write_text(json.dumps(processor))
+    return tmp_path / "vit"
+
+
+@pytest.mark.parametrize(("fake", "real"), [(0, 1), (1, 0)])
+def test_somebody_elses_classifier_is_loaded_by_the_names_of_its_labels(
+    fake, real, classifier_folder
+):
+    edit_config(classifier_folder, id2label={fake: "Deepfake", real: "Real"})
+    edit_config(classifier_folder, label2id={"Deepfake": fake, "Real": real})
+    detector = load(classifier_folder, device="cpu")
+    pixels = torch.from_numpy(detector.preprocess.normalize(pictures()))
+    with torch.inference_mode():
+        theirs = ViTForImageClassification.from_pretrained(classifier_folder)(pixels).logits
+    expected = theirs.softmax(-1)[:, fake].numpy()
+    ours = detector.p_fake(detector.logits(pictures()))
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
+    assert ours.std() > 0.01
+    assert detector.ref == DetectorRef(
+        str(classifier_folder), file_sha256(classifier_folder / "model.safetensors"), trained=True
+    )
+    assert detector.domain == "image"
+
+
+def test_a_classifier_whose_labels_say_nothing_asks_which_mean_fake(classifier_folder):
+    with pytest.raises(ConfigError, match=r"LABEL_0.*--fake-label"):
+        load(classifier_folder, device="cpu")
+
+
+def test_the_labels_that_mean_fake_can_be_given(classifier_folder):
+    one, other = (
+        load(classifier_folder, fake_labels=[label], device="cpu").logits(pictures())
+        for label in ("LABEL_0", "LABEL_1")
+    )
+    np.testing.assert_allclose(one, -other, rtol=0, atol=1e-6)
+
+
+def test_a_classifier_needs_no_fresh_head(classifier_folder):
+    with pytest.raises(IncompatibleWeights, match="is a classifier already; load it as it is"):
+        untrained_detector(classifier_folder)
+
+
+def test_a_classifier_has_no_base(classifier_folder, clip_folder):
+    with pytest.raises(ConfigError, match="base"):
+        load(classifier_folder, base=clip_folder)
+
+
+@pytest.mark.parametrize("which", ["folder", "clip_folder"])
+def test_labels_that_mean_fake_belong_to_classifiers(which, request):
+    with pytest.raises(ConfigError, match="has no labels to choose Fake from; leave --fake-label"):
+        load(request.getfixturevalue(which), fake_labels=["Fake"], allow_untrained=True)
+
+
+def test_a_published_gend_is_loaded_as_it_is(clip_folder, tmp_path):
+    folder = tmp_path / "gend"
+    folder.mkdir()
+    torch.manual_seed(1)
+    tower = CLIPModel.from_pretrained(clip_folder).vision_model
+    weights = {
+        f"feature_extractor.vision_model.{name}": value
+        for name, value in tower.state_dict().items()
+        if "position_ids" not in name
+    }
+    weight, bias = torch.randn(2, 32), torch.randn(2)
+    weights |= {"model.linear.weight": weight, "model.linear.bias": bias}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = {"model_type": "GenD", "backbone": "some/clip", "head": "linear"}
+    (folder / "config.json").write_text(json.dumps(settings))
+    detector = load(folder, base=clip_folder, device="cpu")
+    pixels = torch.from_numpy(detector.preprocess.normalize(pictures()))
+    with torch.inference_mode():
+        outputs = tower(pixels).pooler_output @ weight.T + bias
+    expected = (outputs[:, 1] - outputs[:, 0]).numpy()
+    np.testing.assert_allclose(detector.logits(pictures()), expected, rtol=0, atol=1e-5)
+    assert detector.domain == "face"
+    assert detector.ref.sha256 == file_sha256(folder / "model.safetensors")
 
 
 def test_a_folder_of_another_model_is_no_detector_folder(clip_folder):

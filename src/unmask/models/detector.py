@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from unmask.models.configuration import (
 from unmask.models.heads import new_head
 from unmask.models.locate import Located, locate, read_preprocess
 from unmask.models.modeling import UnmaskForImageClassification, assemble
+from unmask.models.published import recognise
 from unmask.models.svd import default_cache
 from unmask.models.weights import read_config, weights_sha256
 from unmask.preprocess import Preprocess
@@ -120,7 +120,7 @@ def load(
     Args:
         reference: Name of a built-in detector, a local folder, or a Hub id ``org/name[@revision]``.
             Classifiers that others published (transformers' image classification, GenD) are read
-            as they are.
+            as they are; ``unmask convert`` makes a folder of them, with proof of parity.
         revision: Branch, tag or commit of a Hub id.
         offline: Do not ask the Hub; a cached copy is used.
         allow_untrained: Accept a head that never learnt anything; results are marked.
@@ -143,6 +143,10 @@ def load(
         ConfigError: On options or a configuration that contradict each other.
     """
     located = locate(reference, revision=revision, offline=offline, token=token)
+    if recognise.recognise(located.folder) is not None:
+        model = _published(located, base, fake_labels, offline=offline, token=token)
+        ref = DetectorRef(located.id, weights_sha256(located.folder), trained=True)
+        return _on_device(model, ref, device, dtype)
     config = read_config(located.folder)
     if fake_labels:
         raise ConfigError(
@@ -160,7 +164,6 @@ def load(
         return _on_device(model, DetectorRef(located.id, sha256, trained), device, dtype)
     if base is not None:
         raise ConfigError(f"{located.id} is no adapter, so it has no base; leave --base out")
-    _refuse_foreign_classifier(located)
     if not allow_untrained:
         raise UntrainedHead(
             f"{located.id} is a bare {config.model_type!r} model: it has no head that was "
@@ -207,12 +210,29 @@ def untrained_detector(
     if head != "linear":
         raise ConfigError(f"head {head!r} is not known. {near_names(head, ['linear'])}")
     located = locate(reference, revision=revision, offline=offline, token=token)
+    if recognise.recognise(located.folder) is not None:
+        raise IncompatibleWeights(
+            f"{located.id} is a classifier already; load it as it is ('unmask scan --detector'), "
+            "or name a bare vision model"
+        )
     config = read_config(located.folder)
     if isinstance(config, UnmaskConfig):
         raise ConfigError(f"{located.id} is a detector already; load it as it is")
-    _refuse_foreign_classifier(located)
     fresh = _Untrained(tuple(features), outputs, seed, preprocess)
     return _untrained(located, fresh, device=device, dtype=dtype)
+
+
+def _published(
+    located: Located,
+    base: str | Path | None,
+    fake_labels: Sequence[str],
+    *,
+    offline: bool,
+    token: str | None,
+) -> UnmaskForImageClassification:
+    """Somebody else's detector as one of ours; what it was read from is let go."""
+    folder = None if base is None else locate(base, offline=offline, token=token).folder
+    return recognise.read(located.folder, fake_labels=fake_labels, base=folder).model
 
 
 def _ours(
@@ -273,15 +293,3 @@ def _on_device(
     model.to(where)
     model.backbone.to(precision)
     return Detector(model, model.config, model.spec.preprocess, ref, where, precision)
-
-
-def _refuse_foreign_classifier(located: Located) -> None:
-    values = json.loads((located.folder / "config.json").read_text(encoding="utf-8"))
-    kinds = [str(name) for name in values.get("architectures") or ()]
-    classifiers = [name for name in kinds if name.endswith("ForImageClassification")]
-    if classifiers:
-        raise IncompatibleWeights(
-            f"{located.id} is a {classifiers[0]} of its own making: which of its labels "
-            f"{values.get('id2label')} means fake is not ours to guess. Name a folder that "
-            "'unmask train' wrote, or a bare vision model."
-        )
