@@ -108,37 +108,50 @@ def convert(
     )  # fmt: skip
     published = _published(read)
     model = _described(read, domain, license, published)
-    inputs = parity_inputs(model.spec.preprocess)
-    progress("computing with the source's own tensors")
-    original = logits_of(read.imported.original, inputs, read.name)
     with new_folder(folder, overwrite=overwrite) as new:
-        progress("saving")
-        # The card needs the numbers of the comparison, and that needs the saved weights.
-        if as_ == "merged":
-            save(model, new, card="", weights_dtype=weights_dtype)
-        else:
-            _save_adapter(model, read, new)
-        progress("comparing the saved folder with the source")
-        loaded = load_model(new) if as_ == "merged" else _loaded_adapter(new, read)
-        converted = logits_of(loaded, inputs, str(folder))
-        parity = Parity(
-            kind=kind,
-            source=read.name,
-            files=read.files,
-            base=read.base_name,
-            fake_labels=tuple(fake_labels),
-            saved_as=as_,
-            weights_dtype=weights_dtype,
-            weights_sha256=weights_sha256(new),
-            inputs=compared(inputs, original, converted),
-            versions=versions(),
-        )
-        _check_parity(parity)
+        parity = _saved(model, read, new, as_, weights_dtype, progress)
+        # Only now: the card has the numbers of the comparison, and that needs the saved weights.
         card = conversion_card(parity, model.spec, read.imported.notes, published, name=name)
         (new / "README.md").write_text(card, encoding="utf-8")
         (new / FILE).write_text(parity.to_json(), encoding="utf-8")
-    spec, imported = model.spec, read.imported
-    return Conversion(folder.absolute(), imported.keys, parity, imported.notes, spec)
+    imported = read.imported
+    return Conversion(folder.absolute(), imported.keys, parity, imported.notes, model.spec)
+
+
+def _saved(
+    model: UnmaskForImageClassification,
+    read: Source,
+    folder: Path,
+    as_: SavedAs,
+    weights_dtype: WeightsDtype,
+    progress: Callable[[str], None],
+) -> Parity:
+    """The comparison of the source with the folder, which is written here and loaded again."""
+    inputs = parity_inputs(model.spec.preprocess)
+    progress("computing with the source's own tensors")
+    original = logits_of(read.imported.original, inputs, read.name)
+    progress("saving")
+    if as_ == "merged":
+        save(model, folder, card="", weights_dtype=weights_dtype)
+    else:
+        _save_adapter(model, read, folder)
+    progress("comparing the saved folder with the source")
+    loaded = load_model(folder) if as_ == "merged" else _loaded_adapter(folder, read)
+    converted = logits_of(loaded, inputs, "the converted folder")
+    parity = Parity(
+        kind=read.imported.kind,
+        source=read.name,
+        files=read.files,
+        base=read.base_name,
+        fake_labels=read.fake_labels,
+        saved_as=as_,
+        weights_dtype=weights_dtype,
+        weights_sha256=weights_sha256(folder),
+        inputs=compared(inputs, original, converted),
+        versions=versions(),
+    )
+    _check_parity(parity)
+    return parity
 
 
 def _check_adapter(

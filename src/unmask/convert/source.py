@@ -32,6 +32,8 @@ class Source:
     """SHA-256 of each weights file, by its name."""
     base: Located | None
     """The model that ``base`` named."""
+    fake_labels: tuple[str, ...]
+    """Those that were given."""
 
     @property
     def base_name(self) -> str | None:
@@ -81,19 +83,25 @@ def read_source(
                     "(--base openai/clip-vit-large-patch14 for the published one)"
                 )
             imported = read_univfd(path, located.folder)
-        return _source(imported, path.name, None, located)
+        return _source(imported, path.name, None, located, ())
     found = locate(source, offline=offline, token=token)
     if kind == "gend":
         imported = read_gend(found.folder, base_config=config)
     else:
         imported = read_classifier(found.folder, fake_labels=fake_labels, domain=domain or "image")
     name = found.id if found.hub_id else found.folder.absolute().name
-    return _source(imported, name, found.hub_id, located)
+    return _source(imported, name, found.hub_id, located, tuple(fake_labels))
 
 
-def _source(imported: Imported, name: str, hub_id: str | None, base: Located | None) -> Source:
+def _source(
+    imported: Imported,
+    name: str,
+    hub_id: str | None,
+    base: Located | None,
+    fake_labels: tuple[str, ...],
+) -> Source:
     files = {path.name: file_sha256(path) for path in imported.files}
-    return Source(imported, name, hub_id, files, base)
+    return Source(imported, name, hub_id, files, base, fake_labels)
 
 
 def _check_options(kind: Kind, base: str | Path | None, fake_labels: Sequence[str]) -> None:
