@@ -209,6 +209,15 @@ def test_a_folder_that_computes_something_else_is_not_written(tmp_path, reader):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_float16_that_rounds_too_much_says_what_to_do(tmp_path, reader):
+    def change(imported):
+        return replace(imported, original=lambda pixels: imported.original(pixels) + 0.5)
+
+    reader(change)
+    with pytest.raises(IncompatibleWeights, match="try without --float16"):
+        make(tmp_path / "new", weights_dtype="float16")
+
+
 def test_a_failed_conversion_leaves_the_folder_that_was_there(tmp_path, reader, done):
     shutil.copytree(done.folder, tmp_path / "old")
 

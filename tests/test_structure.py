@@ -26,7 +26,7 @@ _ABOVE = tuple(
     f"unmask.{name}"
     for name in (
         "cli", "pipeline", "flow", "prepare", "ledger", "report", "report_html", "reference_text",
-        "train",
+        "train", "convert",
     )
 )  # fmt: skip
 _SIBLINGS = ("unmask.models", "unmask.images", "unmask.faces")
@@ -54,6 +54,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "unmask.ledger": ("unmask.cli", "unmask.pipeline", "unmask.models", *_TORCH),
     "unmask.pipeline": ("unmask.cli", "unmask.report", "unmask.ledger"),
     "unmask.prepare": ("unmask.cli", "unmask.pipeline", "unmask.flow"),
+    "unmask.convert": (*(name for name in _ABOVE if name != "unmask.convert"), "unmask.sources"),
 }
 
 

@@ -253,10 +253,11 @@ def _loaded_adapter(folder: Path, read: Source) -> UnmaskForImageClassification:
 
 def _check_parity(parity: Parity) -> None:
     if not parity.holds:
+        rounded = parity.weights_dtype == "float16"
         worst = max(parity.inputs, key=lambda one: abs(one.original - one.converted))
         raise IncompatibleWeights(
             f"the folder does not compute what {parity.source} does: {parity.summary()}; worst is "
             f"{worst.name!r} with a logit of {worst.original:.6g} in the source and "
-            f"{worst.converted:.6g} in the folder. Nothing was written; please report it with "
-            "these numbers."
+            f"{worst.converted:.6g} in the folder. Nothing was written; "
+            + ("try without --float16." if rounded else "please report it with these numbers.")
         )

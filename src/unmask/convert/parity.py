@@ -46,12 +46,13 @@ SavedAs = Literal["merged", "adapter"]
 _SEED = 20250711
 _RELATIVE: Mapping[tuple[SavedAs, WeightsDtype], float] = {
     ("merged", "float32"): 1e-5,
-    ("merged", "float16"): 5e-2,
+    ("merged", "float16"): 2e-2,
     ("adapter", "float32"): 1e-4,
 }
 """Largest difference of logits, relative to the largest logit (1 at least). float32 leaves rounding
 in another order of sums; float16 rounds each weight by up to 2^-11 of itself; an adapter takes the
-frozen part of each layer from the base, where the publisher's own split was rounded to float32."""
+frozen part of each layer from the base, where the publisher's own split was rounded to float32.
+Measured with random weights of ViT-L/14's size: see benchmarks/README.md."""
 
 
 @dataclass(frozen=True, slots=True)
