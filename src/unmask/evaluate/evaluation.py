@@ -150,7 +150,9 @@ class Curves:
     """What the plots of one row draw; all as plain lists."""
 
     name: str
+    """That of the row."""
     fpr: tuple[float, ...]
+    """Rising from 0 to 1, with points below 0.01 too: the DET plot shows rates from 0.001 on."""
     tpr: tuple[float, ...]
     tpr_low: tuple[float, ...]
     """Bootstrap band at the same ``fpr``; empty where there is none."""
@@ -162,6 +164,8 @@ class Curves:
     histogram_edges: tuple[float, ...]
     histogram_real: tuple[int, ...]
     histogram_fake: tuple[int, ...]
+    unit: Literal["picture", "video"] = "picture"
+    """That of the row: name and unit together lead to it."""
 
 
 @dataclass(frozen=True, slots=True)
