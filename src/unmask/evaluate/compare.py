@@ -1,0 +1,159 @@
+"""Two detectors on the same items: what the difference is, and whether it could be chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unmask.errors import MetricUndefined, ScoresError
+from unmask.evaluate.counts import Array
+from unmask.evaluate.evaluation import Comparison
+from unmask.evaluate.intervals import Interval, delong, percentile_interval
+from unmask.evaluate.rows import Drawn, draw, seed_of
+from unmask.evaluate.table import Scores, by_dataset, scored, select
+from unmask.evaluate.units import Units, units_of
+from unmask.evaluate.videos import How
+from unmask.evaluate.weighted import default_metrics
+from unmask.types import Reason
+
+__all__ = ["COMPARED", "compare", "paired"]
+
+COMPARED = ("auc", "average_precision", "eer", "tpr_at_fpr_5", "brier", "log_loss")
+"""Metrics of the scores themselves; what depends on a threshold is each detector's own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Both:
+    """One data set (or all of them) under both detectors, in the same resamples."""
+
+    name: str
+    first: tuple[Units, Drawn]
+    second: tuple[Units, Drawn]
+
+
+def compare(
+    first: Scores,
+    second: Scores,
+    names: tuple[str, str],
+    *,
+    how: How = "mean",
+    k: int = 3,
+    n: int = 1000,
+    seed: int = 0,
+) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+    """The first minus the second, per data set, over their mean and pooled; and what to know.
+
+    On the items that both scored. A data set without both classes has no comparison.
+
+    Args:
+        first: Scores of one detector.
+        second: Scores of another one on the same data.
+        names: What to call the two.
+        how: From frames to videos, for data sets that have videos.
+        k: For ``top-k``.
+        n: Resamples of whole groups, the same ones for both; 0 for no intervals.
+        seed: Of the resamples.
+
+    Raises:
+        ScoresError: no item that both scored, or one that is real here and fake there.
+    """
+    one, other, note = paired(first, second)
+    parts, others = by_dataset(one), by_dataset(other)
+    pairs = [
+        _both(name, part, others[name], how=how, k=k, n=n, seed=seed)
+        for name, part in parts.items()
+        if len(set(part.label.tolist())) == 2
+    ]
+    left_out = [name for name, part in parts.items() if len(set(part.label.tolist())) < 2]
+    notes = [note]
+    if left_out:
+        notes.append(f"not compared, since they have one class only: {', '.join(left_out)}")
+    found = [each for pair in pairs for each in _compared(pair, names)]
+    if len(pairs) > 1:
+        found += _mean(pairs, names)
+    if len(parts) > 1 and len(set(one.label.tolist())) == 2:
+        found += _compared(_both("all", one, other, how=how, k=k, n=n, seed=seed), names)
+    return tuple(found), tuple(notes)
+
+
+def paired(first: Scores, second: Scores) -> tuple[Scores, Scores, str]:
+    """Both tables cut to the items that both scored, in the same order, and how many those are.
+
+    Raises:
+        ScoresError: there are none, or one is real here and fake there.
+    """
+    rows_of = [_rows(table) for table in (first, second)]
+    keys = [key for key in rows_of[0] if key in rows_of[1]]
+    if not keys:
+        raise ScoresError(
+            f"the {len(first)} items scored by {first.meta.detector} and the {len(second)} scored "
+            f"by {second.meta.detector} have none in common (by data set and name). Score the same "
+            "data with both."
+        )
+    one, other = (
+        select(table, np.array([rows[key] for key in keys], np.intp))
+        for table, rows in zip((first, second), rows_of, strict=True)
+    )
+    differs = np.flatnonzero(one.label != other.label)
+    if len(differs):
+        raise ScoresError(
+            f"{one.source[differs[0]]} and {len(differs) - 1} others are real in one table and "
+            "fake in the other. Score the same data with both."
+        )
+    most = max(len(first), len(second))
+    return one, other, f"compared on the {len(keys)} of {most} items that both scored"
+
+
+def _rows(scores: Scores) -> dict[tuple[str, str], int]:
+    usable = np.flatnonzero(scored(scores) & (scores.label >= 0))
+    return {(scores.dataset[row], scores.source[row]): int(row) for row in usable}
+
+
+def _both(name: str, one: Scores, other: Scores, *, how: How, k: int, n: int, seed: int) -> _Both:
+    metrics = {key: each for key, each in default_metrics(0.5).items() if key in COMPARED}
+    units = [units_of(each, how, k=k)[-1] for each in (one, other)]
+    drawn = [draw(each, metrics, n=n, seed=seed_of(seed, name)) for each in units]
+    return _Both(name, (units[0], drawn[0]), (units[1], drawn[1]))
+
+
+def _compared(pair: _Both, names: tuple[str, str]) -> list[Comparison]:
+    found = []
+    for metric in COMPARED:
+        difference = _difference(metric, [pair])
+        p_value = _p_value(pair) if metric == "auc" else None
+        found.append(Comparison(pair.name, metric, *names, difference, p_value))
+    return found
+
+
+def _mean(pairs: Sequence[_Both], names: tuple[str, str]) -> list[Comparison]:
+    return [
+        Comparison("mean", metric, *names, _difference(metric, pairs), None) for metric in COMPARED
+    ]
+
+
+def _difference(metric: str, pairs: Sequence[_Both]) -> Interval:
+    """The mean over data sets of the difference, with its interval."""
+    values = [_value(each.first[1], metric) - _value(each.second[1], metric) for each in pairs]
+    drawn = [each.first[1].resampled[metric] - each.second[1].resampled[metric] for each in pairs]
+    together: Array = np.empty(0)
+    if all(len(each) for each in drawn):
+        together = np.mean(drawn, axis=0)
+    return percentile_interval(float(np.mean(values)), together)
+
+
+def _value(drawn: Drawn, metric: str) -> float:
+    value = drawn.values[metric]
+    return np.nan if isinstance(value, Reason) else value
+
+
+def _p_value(pair: _Both) -> float | None:
+    """DeLong's, where items are independent: none shares its group with another."""
+    one, other = pair.first[0], pair.second[0]
+    if one.n_groups < len(one.labels):
+        return None
+    try:
+        return delong(one.labels, one.p_fake, other.p_fake).p_value
+    except MetricUndefined:
+        return None

@@ -1,0 +1,130 @@
+"""The lines of the table: each metric of each data set with its interval, or why it has none."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from unmask.errors import MetricUndefined
+from unmask.evaluate.counts import Array, rank
+from unmask.evaluate.evaluation import Coverage, Measure, Row
+from unmask.evaluate.intervals import groups_per_class, percentile_interval, resampled_metrics
+from unmask.evaluate.units import Units
+from unmask.evaluate.weighted import Metric
+from unmask.types import Reason
+
+__all__ = ["Drawn", "draw", "mean_row", "row", "seed_of"]
+
+RowKind = Literal["dataset", "mean", "generator", "all"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """The metrics of one set of units, on the data and on its resamples."""
+
+    values: Mapping[str, float | Reason]
+    resampled: Mapping[str, Array]
+    """``(n,)`` for each metric that has a value; empty where a class comes from one group only."""
+
+
+def seed_of(seed: int, name: str) -> tuple[int, int]:
+    """A seed of its own for each data set, which the other data sets do not change."""
+    return seed, zlib.crc32(name.encode(errors="surrogateescape"))
+
+
+def draw(units: Units, metrics: Mapping[str, Metric], *, n: int, seed: Sequence[int]) -> Drawn:
+    """Each metric on the units and on ``n`` resamples of whole groups; ``n`` may be 0."""
+    if not len(units.labels):
+        none = Reason("no_items", "none of the items has both a score and a label")
+        return Drawn(dict.fromkeys(metrics, none), {})
+    counts = rank(units.labels, units.p_fake).counts()
+    values: dict[str, float | Reason] = {}
+    for name, metric in metrics.items():
+        try:
+            values[name] = float(metric(counts))
+        except MetricUndefined as error:
+            values[name] = Reason(error.code, str(error))
+    defined = {name: metrics[name] for name, value in values.items() if isinstance(value, float)}
+    if n == 0 or groups_per_class(units.labels, units.groups) < 2:
+        return Drawn(values, {name: np.empty(0) for name in defined})
+    resampled = resampled_metrics(units.labels, units.p_fake, units.groups, defined, n=n, seed=seed)
+    return Drawn(values, resampled)
+
+
+def row(name: str, kind: RowKind, units: Units, drawn: Drawn, *, notes: Sequence[str] = ()) -> Row:
+    """One line of the table."""
+    said = list(notes)
+    defined = [each for each in drawn.resampled.values() if len(each)]
+    if drawn.resampled and not defined and groups_per_class(units.labels, units.groups) < 2:
+        said.append("no intervals: all items of a class belong to one group")
+    return Row(
+        name=name,
+        kind=kind,
+        unit=units.unit,
+        n_real=units.n_real,
+        n_fake=units.n_fake,
+        n_groups=units.n_groups,
+        coverage=units.coverage,
+        measures=tuple(_measure(metric, drawn) for metric in drawn.values),
+        notes=tuple(said),
+    )
+
+
+def _measure(metric: str, drawn: Drawn) -> Measure:
+    value = drawn.values[metric]
+    if isinstance(value, Reason):
+        return Measure(metric, None, value.message)
+    return Measure(metric, percentile_interval(value, drawn.resampled[metric]))
+
+
+def mean_row(rows: Sequence[Row], drawn: Sequence[Drawn], *, left_out: Sequence[str] = ()) -> Row:
+    """The mean over data sets, each counting alike, of the metrics that all of them have.
+
+    Args:
+        rows: Of the data sets, all pictures or all videos; one or more.
+        drawn: Theirs, in the same order, each resampled by itself.
+        left_out: Data sets that are no part of it, with the reason.
+    """
+    names = ", ".join(each.name for each in rows)
+    notes = [f"over {len(rows)} data set(s), each counting alike: {names}", *left_out]
+    unit = "video" if any(each.unit == "video" for each in rows) else "picture"
+    pictures = [each.name for each in rows if each.unit != unit]
+    if pictures:
+        notes.append(f"no videos in {', '.join(pictures)}: each picture counts")
+    return Row(
+        name="mean",
+        kind="mean",
+        unit="video" if unit == "video" else "picture",
+        n_real=sum(each.n_real for each in rows),
+        n_fake=sum(each.n_fake for each in rows),
+        n_groups=sum(each.n_groups for each in rows),
+        coverage=_sum([each.coverage for each in rows]),
+        measures=tuple(_mean(metric, rows, drawn) for metric in drawn[0].values),
+        notes=tuple(notes),
+    )
+
+
+def _mean(metric: str, rows: Sequence[Row], drawn: Sequence[Drawn]) -> Measure:
+    values = [each.values[metric] for each in drawn]
+    defined = [value for value in values if not isinstance(value, Reason)]
+    if len(defined) < len(values):
+        pairs = zip(rows, values, strict=True)
+        without = [each.name for each, value in pairs if isinstance(value, Reason)]
+        said = f"{len(without)} of {len(rows)} data sets have none: {', '.join(without)}"
+        return Measure(metric, None, said)
+    arrays = [each.resampled[metric] for each in drawn]
+    together = np.mean(arrays, axis=0) if all(len(each) for each in arrays) else np.empty(0)
+    return Measure(metric, percentile_interval(float(np.mean(defined)), together))
+
+
+def _sum(parts: Sequence[Coverage]) -> Coverage:
+    missing: dict[str, int] = {}
+    for part in parts:
+        for reason, count in part.missing.items():
+            missing[reason] = missing.get(reason, 0) + count
+    whole = Coverage(sum(each.given for each in parts), sum(each.scored for each in parts))
+    return replace(whole, missing=missing)

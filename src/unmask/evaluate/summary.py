@@ -1,0 +1,271 @@
+"""From a table of scores to an evaluation; no model, no picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unmask.errors import ConfigError, near_names
+from unmask.evaluate import published_rows
+from unmask.evaluate.evaluation import Curves, Evaluation, Protocol, Row, Threshold
+from unmask.evaluate.figures import curves_of
+from unmask.evaluate.mistakes import mistakes, not_scored
+from unmask.evaluate.rows import Drawn, draw, mean_row, row, seed_of
+from unmask.evaluate.slices import default_columns, slices, worst_slice
+from unmask.evaluate.table import Meta, Scores, by_dataset, data_hash, select, texts
+from unmask.evaluate.units import Missing, Units, units_of
+from unmask.evaluate.videos import How
+from unmask.evaluate.weighted import default_metrics
+from unmask.types import DetectorRef
+
+__all__ = ["Choices", "joined_datasets", "summarise", "threshold_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How scores become numbers."""
+
+    protocol: Protocol = "unmask"
+    how: How = "mean"
+    """From frames to videos."""
+    k: int = 3
+    """For ``top-k``."""
+    missing: Missing = "exclude"
+    bootstraps: int = 1000
+    """0 for no intervals."""
+    seed: int = 0
+    joins: tuple[tuple[str, ...], ...] = ()
+    """Data sets that are measured as one."""
+    columns: tuple[str, ...] = ()
+    """To slice by, beside the usual ones."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """For the record."""
+
+    @property
+    def aggregation(self) -> str:
+        """From frames to videos, in words."""
+        return f"top-{self.k}" if self.how == "top-k" else self.how
+
+
+def threshold_of(meta: Meta, fixed: float | None = None) -> Threshold:
+    """The threshold that decisions are measured at: the number given, else the detector's own.
+
+    Nothing is ever chosen on the scores that are measured.
+
+    Raises:
+        ConfigError: the table does not hold one, since it was joined from different ones.
+    """
+    if fixed is not None:
+        return Threshold(fixed, "fixed")
+    point = meta.operating_point
+    if point is None:
+        raise ConfigError(
+            "these scores were judged at different operating points; give one threshold on P(fake) "
+            "by --threshold"
+        )
+    if point.source == "fixed":
+        return Threshold(point.fake_at, "fixed")
+    counted = "" if point.n_real is None else f" ({point.n_real} reals)"
+    return Threshold(point.fake_at, f"operating point {point.name}, from {point.source}{counted}")
+
+
+def summarise(
+    scores: Scores,
+    threshold: Threshold,
+    choices: Choices,
+    *,
+    command: str = "",
+    thumbnail: Callable[[Path], str] | None = None,
+) -> Evaluation:
+    """Everything that is measured from one table of scores.
+
+    Args:
+        scores: Of one detector.
+        threshold: As :func:`threshold_of` gives it; the protocol ``deepfakebench`` has its own.
+        choices: How.
+        command: What was called, for the record.
+        thumbnail: Makes ``data:`` URLs of the most confident errors; None for none.
+
+    Raises:
+        ConfigError: a data set to join or a column to slice by that is not there.
+        ScoresError: a video with frames of both labels.
+    """
+    whole = joined_datasets(scores, choices.joins)
+    curves: tuple[Curves, ...] = ()
+    notes = _notes(scores, whole, choices)
+    if choices.protocol == "deepfakebench":
+        # That protocol calls fake what is above one half, not at it.
+        threshold = Threshold(float(np.nextafter(0.5, 1)), "above 0.5, as the protocol has it")
+        rows = published_rows.published_rows(whole)
+        notes += published_rows.NOTES
+    else:
+        rows, curves = _measured(whole, threshold.value, choices)
+        notes += _about_threshold(threshold, scores)
+    columns = dict.fromkeys([*default_columns(scores), *choices.columns])
+    found = slices(scores, columns, threshold.value)
+    return Evaluation(
+        detector=DetectorRef(
+            scores.meta.detector, scores.meta.detector_sha256, scores.meta.trained
+        ),
+        threshold=threshold,
+        protocol=choices.protocol,
+        aggregation=choices.aggregation,
+        command=command,
+        seed=choices.seed,
+        bootstraps=choices.bootstraps if choices.protocol == "unmask" else 0,
+        data={name: data_hash(part) for name, part in by_dataset(scores).items()},
+        versions=scores.meta.versions,
+        rows=rows,
+        curves=curves,
+        slices=found,
+        worst_slice=worst_slice(found),
+        errors=mistakes(scores, threshold.value, thumbnail=thumbnail),
+        missing=not_scored(scores),
+        notes=notes,
+        settings={"preprocessing": scores.meta.preprocessing, **choices.settings},
+    )
+
+
+def joined_datasets(scores: Scores, joins: Sequence[Sequence[str]]) -> Scores:
+    """The table with some data sets named as one, ``a+b``.
+
+    Raises:
+        ConfigError: a data set that is not there, or one that is joined twice.
+    """
+    names = list(dict.fromkeys(scores.dataset.tolist()))
+    to: dict[str, str] = {}
+    for join in joins:
+        for name in join:
+            if name not in names:
+                raise ConfigError(f"no data set {name!r} to join. {near_names(name, names)}")
+            if name in to:
+                raise ConfigError(f"the data set {name!r} is joined twice; give it once")
+            to[name] = "+".join(join)
+    if not to:
+        return scores
+    return replace(scores, dataset=texts(to.get(name, name) for name in scores.dataset))
+
+
+def _measured(
+    scores: Scores, threshold: float, choices: Choices
+) -> tuple[tuple[Row, ...], tuple[Curves, ...]]:
+    """The rows of data sets, their mean, all items and generators, and the curves of the first."""
+    metrics = default_metrics(threshold)
+    curves: list[Curves] = []
+
+    def one(name: str, part: Scores, *, curve: bool) -> list[tuple[Units, Drawn]]:
+        seed = seed_of(choices.seed, name)
+        units = units_of(part, choices.how, k=choices.k, missing=choices.missing)
+        if curve:
+            drawn = curves_of(name, units[-1], n=choices.bootstraps, seed=seed)
+            curves.extend([drawn] if drawn else [])
+        return [(each, draw(each, metrics, n=choices.bootstraps, seed=seed)) for each in units]
+
+    sets = {name: one(name, part, curve=True) for name, part in by_dataset(scores).items()}
+    rows = [
+        row(name, "dataset", *pair, notes=_class_note(pair[0]))
+        for name, pairs in sets.items()
+        for pair in pairs
+    ]
+    if len(sets) > 1:
+        rows += _means(sets)
+        pooled = "pooled: the score also tells the data sets apart, so read the others first"
+        rows += [
+            row("all", "all", *pair, notes=[pooled]) for pair in one("all", scores, curve=True)
+        ]
+    for name, (part, note) in _generators(scores).items():
+        # A name of its own for the seed: a data set may be called like its generator.
+        pair = one(f"generator {name}", part, curve=False)[-1]
+        rows.append(row(name, "generator", *pair, notes=note))
+    return tuple(rows), tuple(curves)
+
+
+Sets = Mapping[str, Sequence[tuple[Units, Drawn]]]
+
+
+def _means(sets: Sets) -> list[Row]:
+    """The mean of pictures, and of videos where any data set has them.
+
+    Data sets of one class are no part of it unless all are, since they lack most metrics.
+    """
+    both = {name: pairs for name, pairs in sets.items() if _has_both(pairs[0][0])}
+    left = [name for name in sets if name not in both] if both else []
+    said = [f"left out, since they do not have both classes: {', '.join(left)}"] if left else []
+    found = []
+    depth = max(len(pairs) for pairs in (both or sets).values())
+    for level in range(depth):
+        pairs = {name: each[min(level, len(each) - 1)] for name, each in (both or sets).items()}
+        rows = [row(name, "dataset", *pair) for name, pair in pairs.items()]
+        found.append(mean_row(rows, [drawn for _, drawn in pairs.values()], left_out=said))
+    return found
+
+
+def _has_both(units: Units) -> bool:
+    return bool(units.n_real and units.n_fake)
+
+
+def _class_note(units: Units) -> list[str]:
+    if _has_both(units) or not len(units.labels):
+        return []
+    return ["reals only" if units.n_real else "fakes only"]
+
+
+def _generators(scores: Scores) -> dict[str, tuple[Scores, list[str]]]:
+    """Each generator's fakes with the reals of all data sets where it occurs."""
+    found = {}
+    fake = (scores.label == 1) & (scores.generator != "")
+    for name in dict.fromkeys(scores.generator[fake].tolist()):
+        own = fake & (scores.generator == name)
+        datasets = list(dict.fromkeys(scores.dataset[own].tolist()))
+        reals = (scores.label == 0) & np.isin(scores.dataset.astype(str), datasets)
+        note = [f"against the reals of {', '.join(datasets)}"]
+        found[name] = (select(scores, own | reals), note)
+    return found
+
+
+def _notes(scores: Scores, whole: Scores, choices: Choices) -> tuple[str, ...]:
+    notes = []
+    if not scores.meta.trained:
+        notes.append("the head of this detector was never trained: its scores are noise")
+    alone = {0: [], 1: []}  # type: dict[int, list[str]]
+    for name, part in by_dataset(whole).items():
+        labels = set(part.label.tolist()) - {-1}
+        if len(labels) == 1:
+            alone[labels.pop()].append(name)
+    for label, words in ((0, "reals"), (1, "fakes")):
+        if alone[label]:
+            names = ", ".join(alone[label])
+            notes.append(f"{words} only in {names}: AUC and what else needs both classes is n/a")
+    if alone[0] and alone[1]:
+        notes.append(
+            f"--join {alone[1][0]}+{alone[0][0]} measures the two together; their sources then "
+            "differ in more than the label"
+        )
+    notes += [
+        f"{'+'.join(join)} is joined from {len(join)} sources, which differ in more than the label"
+        for join in choices.joins
+    ]
+    if choices.missing != "exclude":
+        notes.append(f"items without a score count {choices.missing} (--missing)")
+    return tuple(notes)
+
+
+def _about_threshold(threshold: Threshold, scores: Scores) -> tuple[str, ...]:
+    """Whether the threshold was chosen on data that are now measured by it."""
+    point = scores.meta.operating_point
+    if point is None or threshold.source == "fixed":
+        return ()
+    if point.sha256 and point.sha256 == scores.meta.data_sha256:
+        return ("the threshold was chosen on these very data: rates at it are flattering",)
+    words = point.source.replace(",", " ").split()
+    named = [name for name in dict.fromkeys(scores.dataset.tolist()) if name in words]
+    if not named:
+        return ()
+    return (
+        f"the threshold was chosen on {point.source}, and {', '.join(named)} is measured here: "
+        "where the items are the same, rates at the threshold are flattering",
+    )
