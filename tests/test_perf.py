@@ -163,18 +163,6 @@ def test_half_precision_gives_nearly_the_same(run, data):
 # --- The command ----------------------------------------------------------------------------------
 
 
-def test_the_defaults_are_found_from_the_folder_of_the_script(data):
-    done = process(
-        ROOT / "DeepfakeBench",
-        "training/perf.py",
-        *("--weights", str(WEIGHTS), "--base", str(CLIP)),
-        *("--image", str(data), "--output", str(data / OUTPUT)),
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"Results written to {data / OUTPUT}" in done.stderr
-    assert [line.partition(" (")[0] for line in done.stdout.splitlines()] == ["AUC", "PR-AUC"]
-
-
 def test_the_output_is_by_default_in_the_working_directory(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = ["--weights", str(WEIGHTS), "--base", str(CLIP), "--image", "data"]
@@ -198,10 +186,10 @@ def test_the_other_script_reads_an_effort_file_too(run, data, tmp_path):
     assert other.read_text(encoding="utf-8").splitlines()[1:] == run(data)[1][1:]
 
 
-def test_the_built_in_detector_can_be_named(run, data):
-    code, lines = run(data, weights=Path("builtin"))
+def test_the_built_in_detector_can_be_named(run, tmp_path):
+    code, lines = run(picture(tmp_path / "a.png"), weights=Path("builtin"))
     assert code == 0
-    assert len(probabilities(lines)) == 4
+    assert len(probabilities(lines)) == 1
 
 
 def test_a_picture_that_cannot_be_read_is_told_in_the_file(run, data):
