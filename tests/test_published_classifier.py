@@ -148,11 +148,27 @@ def test_labels_that_contradict_each_other_are_an_error(tmp_path):
         read_classifier(folder)
 
 
-def test_label2id_of_another_form_is_an_error(tmp_path):
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("label2id", ["real", "fake"]),
+        ("label2id", {"real": None, "fake": 1}),
+        ("id2label", ["real", "fake"]),
+        ("id2label", {"0": 0, "1": 1}),
+    ],
+)
+def test_labels_of_another_form_are_an_error(tmp_path, field, value):
     folder = save_classifier(tmp_path)
-    edit_config(folder, label2id=["real", "fake"])
-    with pytest.raises(ConfigError, match="an object was expected"):
+    edit_config(folder, **{field: value})
+    with pytest.raises(ConfigError, match=f"{field} is .* an object of names and numbers"):
         read_classifier(folder, fake_labels=["1"])
+
+
+def test_a_configuration_with_a_value_of_another_kind_is_an_error(tmp_path):
+    folder = save_classifier(tmp_path)
+    edit_config(folder, hidden_size="wide")
+    with pytest.raises(ConfigError, match=r"does not read: .*'hidden_size'"):
+        read_classifier(folder)
 
 
 def test_a_single_output_that_is_named_is_the_logit(tmp_path):

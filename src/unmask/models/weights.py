@@ -16,6 +16,7 @@ import torch
 
 # The Auto classes are reached as attributes, see backbone.py.
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import PreTrainedConfig
@@ -54,7 +55,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
         raise ConfigError(f"{path} names no model_type, so the kind of model is unknown")
     try:
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, StrictDataclassError) as error:
         raise ConfigError(
             f"{path} is of model_type {values['model_type']!r}, which the installed transformers "
             f"{transformers.__version__} does not read: {error}"

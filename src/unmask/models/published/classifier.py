@@ -97,6 +97,7 @@ def read_classifier(
             that is known, or its weights do not fit it.
     """
     kind = _class_of(folder)
+    _check_labels(folder)
     config = read_config(folder)
     _check_problem(folder, config)
     signs = polarity(config.id2label, fake_labels=fake_labels, label2id=_label2id(folder))
@@ -160,14 +161,25 @@ def _check_problem(folder: Path, config: PreTrainedConfig) -> None:
         )
 
 
+def _check_labels(folder: Path) -> None:
+    """Raise where the mappings of the file are of another form than transformers takes as given."""
+    values = read_config_json(folder)
+    for field, kinds in (("id2label", str), ("label2id", int | str)):
+        mapping = values.get(field)
+        if mapping is None:
+            continue
+        if not isinstance(mapping, dict) or not all(
+            isinstance(value, kinds) for value in mapping.values()
+        ):
+            raise ConfigError(
+                f"{folder / 'config.json'}: {field} is {mapping!r}; an object of names and "
+                "numbers was expected"
+            )
+
+
 def _label2id(folder: Path) -> Mapping[str, object]:
     """As the file has it: transformers adds its own where there is none."""
-    values = read_config_json(folder).get("label2id") or {}
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"{folder / 'config.json'}: label2id is {values!r}; an object was expected"
-        )
-    return values
+    return read_config_json(folder).get("label2id") or {}
 
 
 def _load(kind: Any, folder: Path, config: PreTrainedConfig) -> nn.Module:  # noqa: ANN401  # as above
@@ -252,7 +264,7 @@ def _prove(
 ) -> None:
     """Raise unless the head on the feature gives the logits of the whole classifier."""
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randn(2, 3, preprocess.height, preprocess.width, generator=generator)
+    pixels = torch.randn(1, 3, preprocess.height, preprocess.width, generator=generator)
     theirs = _logits(whole, pixels)[:, [*signs.real, *signs.fake]]
     with torch.inference_mode():
         ours = head.linear(extract(backbone, pixels, features))
