@@ -21,7 +21,7 @@ from unmask.errors import (
 )
 from unmask.models import catalog
 from unmask.models.catalog import Published
-from unmask.models.locate import Located
+from unmask.models.locate import Located, locate
 from unmask.models.published.effort import read_effort
 from unmask.models.weights import file_sha256, weights_sha256
 from unmask.preprocess import Preprocess
@@ -546,6 +546,25 @@ def test_a_model_of_the_hub_is_called_by_its_id_and_commit(tmp_path, monkeypatch
     made = convert("hf", "org/vit", tmp_path / "new")
     assert made.parity.source == "org/vit@0123abc"
     assert "Converted by unmask from `org/vit@0123abc`" in card_of(made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "as_", "weights"),
+    [("effort", "merged", False), ("effort", "adapter", True), ("univfd", "merged", True)],
+)
+def test_weights_of_the_base_are_only_fetched_where_they_are_used(
+    kind, as_, weights, univfd, tmp_path, monkeypatch
+):
+    asked = []
+
+    def locating(reference, **options):
+        asked.append(options["weights"])
+        return locate(reference)
+
+    monkeypatch.setattr(source, "locate", locating)
+    path = RELEASED if kind == "effort" else univfd
+    convert(kind, path, tmp_path / "new", base=BASE, as_=as_)
+    assert asked == [weights]
 
 
 # The command line.

@@ -231,3 +231,22 @@ def test_the_environment_alone_is_enough_and_no_bar_is_drawn_in_a_pipe(hub, tmp_
     )
     assert done.stdout.startswith(str(tmp_path / "home"))
     assert done.stderr == ""
+
+
+def test_only_the_configuration_is_fetched_where_no_weights_are_needed(hub):
+    model = fetch_model("org/clip", weights=False)
+    assert set(hub.fetched()) == WANTED - {"model.safetensors"}
+    assert not (model.folder / "model.safetensors").exists()
+
+
+def test_a_cached_configuration_is_enough_offline_where_no_weights_are_needed(hub):
+    online = fetch_model("org/clip", weights=False)
+    assert fetch_model("org/clip", weights=False, offline=True) == online
+    with pytest.raises(HubUnreachable):
+        fetch_model("org/clip", offline=True)
+
+
+def test_the_weights_come_later_where_they_are_needed_then(hub):
+    fetch_model("org/clip", weights=False)
+    model = fetch_model("org/clip")
+    assert (model.folder / "model.safetensors").exists()

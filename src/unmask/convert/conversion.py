@@ -103,8 +103,8 @@ def convert(
     check_free(folder, overwrite=overwrite)
     progress("reading the source")
     read = read_source(
-        kind, source, base=base, fake_labels=fake_labels, domain=domain, offline=offline,
-        token=token,
+        kind, source, base=base, fake_labels=fake_labels, domain=domain,
+        base_weights=as_ == "adapter", offline=offline, token=token,
     )  # fmt: skip
     published = _published(read)
     model = _described(read, domain, license, published)

@@ -50,6 +50,7 @@ def read_source(
     base: str | Path | None = None,
     fake_labels: Sequence[str] = (),
     domain: Domain | None = None,
+    base_weights: bool = False,
     offline: bool = False,
     token: str | None = None,
 ) -> Source:
@@ -62,6 +63,7 @@ def read_source(
             and ``gend`` one whose configuration says what the weights do not.
         fake_labels: Of ``hf``: the labels that mean fake, where their names do not say so.
         domain: ``face`` or ``image`` for ``effort`` and ``hf``, whose weights do not say it.
+        base_weights: Whether more of the base is needed than its configuration, as for an adapter.
         offline: Do not ask the Hub; cached copies are used.
         token: For the Hub, instead of ``HF_TOKEN``.
 
@@ -70,7 +72,11 @@ def read_source(
         UnmaskError: Its kinds that the reader of this kind raises.
     """
     _check_options(kind, base, fake_labels)
-    located = None if base is None else locate(base, offline=offline, token=token)
+    located = None
+    if base is not None:
+        located = locate(
+            base, offline=offline, token=token, weights=base_weights or kind == "univfd"
+        )
     config = None if located is None or kind == "univfd" else read_config(located.folder)
     if kind in ("effort", "univfd"):
         path = Path(source).expanduser()

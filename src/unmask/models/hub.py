@@ -74,6 +74,7 @@ def fetch_model(
     revision: str | None = None,
     offline: bool = False,
     token: str | None = None,
+    weights: bool = True,
 ) -> HubModel:
     """The model's configuration and weights (one format of them), downloaded where need be.
 
@@ -82,6 +83,7 @@ def fetch_model(
         revision: Branch, tag or commit; ``main`` if None.
         offline: Take the cached copy and ask nobody.
         token: Instead of ``HF_TOKEN`` and of the one that ``hf auth login`` stored.
+        weights: Whether they are needed; without them a few kilobytes are fetched.
 
     Raises:
         UnknownDetector: If the Hub has no such model or revision, or hides it.
@@ -91,15 +93,15 @@ def fetch_model(
         IncompatibleWeights: If the model has no weights that torch reads.
     """
     if offline or constants.HF_HUB_OFFLINE:
-        model = _cached(model_id, revision)
+        model = _cached(model_id, revision, weights=weights)
         if model is None:
             raise HubUnreachable(
                 f"{_named(model_id, revision)} is not in the cache ({constants.HF_HUB_CACHE}) and "
                 f"offline use is asked for (--offline or HF_HUB_OFFLINE). {_how_to_fetch(model_id)}"
             )
-        return _verified(model)
+        return _verified(model, weights=weights)
     try:
-        return _verified(_download(model_id, revision, token))
+        return _verified(_download(model_id, revision, token, weights=weights), weights=weights)
     except GatedRepoError as error:
         raise GatedModel(
             f"{model_id} is gated: accept its licence at {constants.ENDPOINT}/{model_id}, and give "
@@ -116,21 +118,22 @@ def fetch_model(
             "spelling (org/name), or give a token that may see it in HF_TOKEN"
         ) from error
     except (_TransportError, OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
-        model = _cached(model_id, revision)
+        model = _cached(model_id, revision, weights=weights)
         if model is None:
             raise HubUnreachable(
                 f"{constants.ENDPOINT} cannot be reached ({_short(error)}) and "
                 f"{_named(model_id, revision)} is not in the cache ({constants.HF_HUB_CACHE}). "
                 f"{_how_to_fetch(model_id)}"
             ) from error
-        return _verified(model)
+        return _verified(model, weights=weights)
 
 
-def _download(model_id: str, revision: str | None, token: str | None) -> HubModel:
+def _download(model_id: str, revision: str | None, token: str | None, *, weights: bool) -> HubModel:
     info = huggingface_hub.HfApi(token=token).model_info(
         model_id, revision=revision, timeout=_TIMEOUT_S
     )
-    names = _wanted([sibling.rfilename for sibling in info.siblings or ()], model_id)
+    there = [sibling.rfilename for sibling in info.siblings or ()]
+    names = _wanted(there, model_id) if weights else [name for name in there if name in _CONFIGS]
     with _bars_on_terminals():
         folder = huggingface_hub.snapshot_download(
             model_id, revision=revision, allow_patterns=names, token=token
@@ -150,8 +153,8 @@ def _wanted(names: Sequence[str], model_id: str) -> list[str]:
     )
 
 
-def _cached(model_id: str, revision: str | None) -> HubModel | None:
-    """The complete copy in the cache, if there is one."""
+def _cached(model_id: str, revision: str | None, *, weights: bool) -> HubModel | None:
+    """The copy in the cache, if there is one that is complete."""
     try:
         path = huggingface_hub.try_to_load_from_cache(model_id, "config.json", revision=revision)
     except HFValidationError as error:
@@ -159,6 +162,8 @@ def _cached(model_id: str, revision: str | None) -> HubModel | None:
     if not isinstance(path, str):
         return None
     folder = Path(path).parent
+    if not weights:
+        return HubModel(folder, model_id, folder.name)
     try:
         weights_files(folder)
     except (IncompatibleWeights, CorruptWeights):
@@ -166,9 +171,9 @@ def _cached(model_id: str, revision: str | None) -> HubModel | None:
     return HubModel(folder, model_id, folder.name)
 
 
-def _verified(model: HubModel) -> HubModel:
+def _verified(model: HubModel, *, weights: bool) -> HubModel:
     """The model, if each weights file has the hash under which the Hub published it."""
-    for path in weights_files(model.folder):
+    for path in weights_files(model.folder) if weights else ():
         blob = path.resolve()
         # The cache names a file by its ETag, which is the SHA-256 for large ones.
         if _SHA256.fullmatch(blob.name) and file_sha256(blob) != blob.name:

@@ -34,8 +34,11 @@ def locate(
     revision: str | None = None,
     offline: bool = False,
     token: str | None = None,
+    weights: bool = True,
 ) -> Located:
     """The folder of a built-in detector, a local model, or a Hub model (fetched where need be).
+
+    Without ``weights`` only the configuration of a Hub model is fetched.
 
     Raises:
         UnknownDetector: If nothing of that name is found; lists near names.
@@ -55,7 +58,9 @@ def locate(
     asked = hub["revision"]
     if asked and revision and asked != revision:
         raise ConfigError(f"{name!r} and --revision {revision} name two revisions; give one")
-    model = fetch_model(hub["id"], revision=asked or revision, offline=offline, token=token)
+    model = fetch_model(
+        hub["id"], revision=asked or revision, offline=offline, token=token, weights=weights
+    )
     return Located(
         model.folder, f"{model.id}@{model.revision}", hub_id=model.id, revision=model.revision
     )
