@@ -1,6 +1,8 @@
 """The smallest singular triples: right, precise, and kept on disk without being believed."""
 
+import importlib
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +72,22 @@ def test_they_are_those_of_a_full_svd_without_computing_one(k: int) -> None:
     torch.testing.assert_close(
         found.S, torch.linalg.svdvals(weight.double())[-k:], atol=1e-14, rtol=0
     )
+
+
+@pytest.mark.parametrize("kind", ["towards zero", "even", "singular"])
+@pytest.mark.parametrize("k", [1, 12, 100])
+def test_the_residual_is_below_the_stated_bound(kind: str, k: int) -> None:
+    values = torch.linspace(1, 0.5, WIDE, dtype=torch.float64)
+    if kind != "even":
+        values = towards_zero(WIDE)
+    if kind == "singular":
+        values[-2:] = 0
+    weight = matrix(values)
+    found = smallest_triples(weight, k)
+    right = weight @ found.Vh.mT - found.U * found.S
+    left = weight.mT @ found.U - found.Vh.mT * found.S
+    bound = WIDE * 2.0**-52 * weight.norm()
+    assert max(right.norm(dim=0).max(), left.norm(dim=0).max()) < bound
 
 
 @pytest.mark.usefixtures("no_full")
@@ -151,7 +169,7 @@ def test_an_inverse_that_overflows_is_not_iterated() -> None:
     weight = torch.diag(values)
     lu, pivots, _ = torch.linalg.lu_factor_ex(weight * 1e-20)
     block = orthonormal(8, 4, 3) * 1e300
-    assert svd._iterate(weight, lu, pivots, block, 1, 30) is None
+    assert svd._iterate(weight, lu, pivots, block, 1) is None
 
 
 def test_many_triples_come_from_a_full_svd(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,3 +310,29 @@ def test_the_default_cache_is_below_the_home_of_the_package(
 ) -> None:
     monkeypatch.setenv("UNMASK_HOME", str(tmp_path))
     assert default_cache() == tmp_path / "svd"
+
+
+def test_the_benchmark_measures_every_way_against_double_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    benchmark = importlib.import_module("svd")
+    rows = benchmark.measure("trained", 48, 2, 2)
+    monkeypatch.delitem(sys.modules, "svd")
+    assert [row.way for row in rows] == list(benchmark.WAYS)
+    assert all(row.seconds > 0 for row in rows)
+    single, double, _, ours = rows
+    assert double.error == 0
+    assert ours.error < 1e-12 < single.error
+    assert ours.residual < 1e-14 < single.residual
+    assert f"| trained | unmask | {ours.seconds * 96:.1f} |" in benchmark.table(rows, 96)
+
+
+def test_the_spectra_of_the_benchmark_descend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    benchmark = importlib.import_module("svd")
+    monkeypatch.delitem(sys.modules, "svd")
+    for kind in benchmark.SPECTRA:
+        values = benchmark.spectrum(kind, 64)
+        assert (values.diff() < 0).all()
+        assert values[-1] > 0
