@@ -1,0 +1,233 @@
+"""What the numbers of an audit mean, in sentences with a level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from unmask.audit.columns import ALL, GROUPS, THUMBNAIL, TOGETHER
+from unmask.audit.leaks import Copy, CopyKind, SharedGroup
+from unmask.audit.profile import Cell
+from unmask.audit.separability import Separability
+
+__all__ = ["CAUTION_AUC", "LEAK_AUC", "LEVELS", "Finding", "Level", "findings", "worst"]
+
+Level = Literal["clean", "caution", "leak"]
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""Mildest first."""
+
+LEAK_AUC = 0.9
+"""From here on a detector that learnt nothing but this would look good."""
+
+CAUTION_AUC = 0.6
+"""From here on it would profit; below, a test set of some hundred pictures does not show it. Either
+holds only where the interval's lower end is above one half."""
+
+_ADDS = 0.05
+"""By how much all groups together must exceed the best of them to be told as well."""
+
+_LOPSIDED = 4.0
+"""How many times larger one class may be than the other before it is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be, and what to do about it."""
+
+    level: Level
+    code: str
+    message: str
+    dataset: str = ""
+
+
+def worst(found: Iterable[Finding]) -> Level:
+    """The level of the data: that of their worst finding."""
+    return max((each.level for each in found), key=LEVELS.index, default="clean")
+
+
+def findings(
+    cells: Sequence[Cell],
+    rows: Sequence[Separability],
+    copies: Sequence[Copy],
+    shared: Sequence[SharedGroup],
+) -> tuple[Finding, ...]:
+    """All findings, the worst first."""
+    found = [*_separable(rows), *_copied(copies), *_shared(shared), *_balance(cells)]
+    return tuple(sorted(found, key=lambda each: -LEVELS.index(each.level)))
+
+
+def _separable(rows: Sequence[Separability]) -> Iterator[Finding]:
+    """One finding per data set for its files, one for its thumbnails, one for all names at last."""
+    told = [row for row in rows if _is_told(row, rows)]
+    for (dataset, against), found in _by_set(told):
+        who = _who(dataset, against, several=len({row.dataset for row in rows}) > 1)
+        files = [row for row in found if row.group in TOGETHER or row.group == ALL]
+        if files:
+            yield Finding(
+                _level(files),
+                "file_shortcut",
+                f"{_listed(files)} {_tell(files)} {who}. A detector can learn this instead of "
+                "forgery: run 'unmask equalize SRC DST'.",
+                dataset,
+            )
+        thumbnails = [row for row in found if row.group == THUMBNAIL]
+        if thumbnails:
+            yield Finding(
+                _level(thumbnails),
+                "thumbnail_shortcut",
+                f"{_listed(thumbnails)} {_tell(thumbnails)} {who}. A detector can learn framing "
+                "and colour instead of forgery: take reals and fakes that show the same. 'unmask "
+                "equalize' does not mend this.",
+                dataset,
+            )
+    outside = [row for row in told if row.group in ("metadata", "name") and not row.against]
+    for group in ("metadata", "name"):
+        found = [row for row in outside if row.group == group]
+        if found:
+            best = max(found, key=lambda row: row.auc or 0.0)
+            names = ", ".join(row.dataset or "all together" for row in found)
+            yield Finding(
+                "caution",
+                f"{group}_hint",
+                f"{_listed([best])} {_tell([best])} real from fake (in {names}). No detector sees "
+                "it, but the classes come from different hands: look for what else differs, and "
+                "let nothing else read it.",
+            )
+
+
+def _is_told(row: Separability, rows: Sequence[Separability]) -> bool:
+    if row.auc is None or row.low is None or row.low <= 0.5 or row.auc < CAUTION_AUC:
+        return False
+    if row.group != ALL:
+        return True
+    parts = [
+        each.auc or 0.0
+        for each in rows
+        if (each.dataset, each.against) == (row.dataset, row.against) and each.group in TOGETHER
+    ]
+    return row.auc > max(parts, default=0.0) + _ADDS
+
+
+def _by_set(
+    rows: Sequence[Separability],
+) -> Iterator[tuple[tuple[str, str], list[Separability]]]:
+    sets: dict[tuple[str, str], list[Separability]] = {}
+    for row in rows:
+        sets.setdefault((row.dataset, row.against), []).append(row)
+    yield from sets.items()
+
+
+def _who(dataset: str, against: str, *, several: bool) -> str:
+    if against:
+        return f"{dataset} from the {against} of the other sets"
+    where = f" in {dataset}" if dataset else " over all sets together" if several else ""
+    return f"real from fake{where}"
+
+
+def _level(rows: Sequence[Separability]) -> Level:
+    return "leak" if max(row.auc or 0.0 for row in rows) >= LEAK_AUC else "caution"
+
+
+def _tell(rows: Sequence[Separability]) -> str:
+    plural = len(rows) > 1
+    if _level(rows) == "leak":
+        return "each alone tell" if plural else "alone tells"
+    return "each help to tell" if plural else "alone helps to tell"
+
+
+def _listed(rows: Sequence[Separability]) -> str:
+    ordered = sorted(rows, key=lambda row: -(row.auc or 0.0))
+    texts = [_numbers(row) for row in ordered]
+    text = " and ".join([*([", ".join(texts[:-1])] if texts[1:] else []), texts[-1]])
+    return text[0].upper() + text[1:]
+
+
+def _numbers(row: Separability) -> str:
+    """``file format (AUC 1.00, 95 % 0.99 to 1.00; format: png in 100 % of fakes, 0 % of reals)``."""
+    best = f"; {row.features[0].contrast}" if row.features else ""
+    return f"{GROUPS[row.group]} (AUC {row.auc:.2f}, 95 % {row.low:.2f} to {row.high:.2f}{best})"
+
+
+def _copied(copies: Sequence[Copy]) -> Iterator[Finding]:
+    words = {
+        "identical": "identical files",
+        "near": "near-duplicates (perceptual hash)",
+        "embedding": "look-alikes (embedding)",
+    }
+    for kind in get_args(CopyKind):
+        of_kind = [copy for copy in copies if copy.kind == kind]
+        sure = kind == "identical"
+        labels = [copy for copy in of_kind if copy.across_labels and (sure or copy.across_groups)]
+        splits = [copy for copy in of_kind if copy.across_splits]
+        loose = [copy for copy in of_kind if copy.across_groups and copy not in splits + labels]
+        if labels:
+            yield Finding(
+                "leak" if sure else "caution",
+                f"{kind}_both_labels",
+                f"{_count(labels, words[kind])} are labelled real and fake{_example(labels)}. "
+                + ("Correct one label, or remove both." if sure else "Look at them."),
+            )
+        if splits:
+            yield Finding(
+                "caution" if kind == "embedding" else "leak",
+                f"{kind}_across_splits",
+                f"{_count(splits, words[kind])} lie in two splits{_example(splits)}. What is "
+                "learnt by heart counts as recognised: move both into one split.",
+            )
+        if loose:
+            yield Finding(
+                "caution",
+                f"{kind}_ungrouped",
+                f"{_count(loose, words[kind])} are in no common group{_example(loose)}. A random "
+                "split would separate them: give both one group.",
+            )
+
+
+def _count(copies: Sequence[Copy], what: str) -> str:
+    return f"{len(copies)} pair{'s' if len(copies) > 1 else ''} of {what}"
+
+
+def _example(copies: Sequence[Copy]) -> str:
+    return f", such as {copies[0].first} and {copies[0].second}"
+
+
+def _shared(shared: Sequence[SharedGroup]) -> Iterator[Finding]:
+    if shared:
+        first = shared[0]
+        groups = f"{len(shared)} group{'s have' if len(shared) > 1 else ' has'}"
+        yield Finding(
+            "leak",
+            "group_across_splits",
+            f"{groups} pictures in more than one split, such as {first.group!r} in "
+            f"{' and '.join(first.splits)}. Split by identity and video, never by picture.",
+        )
+
+
+def _balance(cells: Sequence[Cell]) -> Iterator[Finding]:
+    counts: dict[str, list[int]] = {}
+    for cell in cells:
+        count = counts.setdefault(cell.dataset, [0, 0])
+        if cell.label is not None:
+            count[cell.label] += cell.n
+    several = len(counts) > 1
+    for dataset, (real, fake) in counts.items():
+        name = dataset or "the data"
+        if several and (real == 0) != (fake == 0):
+            label = "real" if real else "fake"
+            yield Finding(
+                "caution",
+                "one_class",
+                f"{name}: all {real or fake} pictures are {label}, so whatever marks this source "
+                "marks the label. Read the numbers of each set, not the pooled one.",
+                dataset,
+            )
+        elif real and fake and max(real, fake) > _LOPSIDED * min(real, fake):
+            yield Finding(
+                "caution",
+                "unbalanced",
+                f"{name}: {real} real and {fake} fake pictures. Accuracy means little here; read "
+                "AUC or balanced accuracy, and weight the classes in training.",
+                dataset,
+            )
