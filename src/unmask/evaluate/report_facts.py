@@ -1,0 +1,144 @@
+"""What a report says beside its tables: the row to quote, warnings, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+from unmask.evaluate.evaluation import Evaluation, Robustness, Row
+from unmask.evaluate.report_tables import interval_text, row_name, share_text, unit_name
+
+__all__ = [
+    "absent",
+    "headline",
+    "missing_counts",
+    "notes",
+    "provenance",
+    "row_notes",
+    "settings",
+    "summary",
+    "timing",
+    "worst",
+]
+
+
+def headline(evaluation: Evaluation) -> Row | None:
+    """The row to quote: the mean over data sets, else all together, else a data set.
+
+    The last of its kind, which is that of the videos where there are any; one without AUC only if
+    none has it. None where there are no rows.
+    """
+    rows = [
+        row
+        for kind in ("mean", "all", "dataset")
+        for row in reversed(evaluation.rows)
+        if row.kind == kind
+    ]
+    ranked = [row for row in rows if _has_auc(row)]
+    return next(iter([*ranked, *rows]), None)
+
+
+def _has_auc(row: Row) -> bool:
+    return any("auc" in each.name and each.interval is not None for each in row.measures)
+
+
+def summary(evaluation: Evaluation) -> str:
+    """Data, threshold and protocol in two sentences."""
+    names = list(dict.fromkeys(row.name for row in evaluation.rows if row.kind == "dataset"))
+    threshold = evaluation.threshold
+    resampled = (
+        f"95 % intervals from {evaluation.bootstraps:,} resamples of whole groups"
+        if evaluation.bootstraps
+        else "no resamples were drawn, so that metrics have no intervals"
+    )
+    return (
+        f"Data: {', '.join(names) or 'none'}. Threshold on P(fake): {threshold.value:.4g} "
+        f"({threshold.source}). Protocol: {evaluation.protocol}; {resampled}."
+    )
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """What a reader must know before any number."""
+    untrained = "The head of this detector was never trained: its scores mean nothing."
+    return [*([] if evaluation.detector.trained else [untrained]), *evaluation.notes]
+
+
+def row_notes(rows: Sequence[Row]) -> list[str]:
+    """What was not scored in each row, and its notes; each with the row's name."""
+    found = []
+    for row in rows:
+        name = f"{row_name(row)} ({unit_name(row.unit, 2)})"
+        counts = row.coverage.missing.items()
+        lost = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in counts)
+        said = [*([f"not scored: {lost}"] if lost else []), *row.notes]
+        found += [f"{name}: {each}" for each in said]
+    return found
+
+
+def worst(evaluation: Evaluation) -> str:
+    """The worst slice in a sentence; empty where none is named."""
+    found = evaluation.worst_slice
+    if found is None or found.fpr is None:
+        return ""
+    return (
+        f"Worst slice: {found.column} = {found.value}, where {share_text(found.fpr.value)} "
+        f"{interval_text(found.fpr, percent=True)} of {found.n_real:,} reals are called fake."
+    )
+
+
+def absent(cells: Sequence[Robustness]) -> str:
+    """Why cells of a matrix have no AUC; empty where all have one."""
+    said = [
+        f"{cell.kind}, severity {cell.severity}: {cell.auc.reason or 'no reason was recorded'}"
+        for cell in cells
+        if cell.auc.interval is None
+    ]
+    return f"n/a: {'; '.join(said)}" if said else ""
+
+
+def missing_counts(evaluation: Evaluation) -> str:
+    """How many items have no score, by status."""
+    missing = evaluation.missing
+    if not missing:
+        return "Every item that was given has a score."
+    counts = Counter(status.replace("_", " ") for _, status, _ in missing)
+    said = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+    return f"{len(missing):,} {unit_name('item', len(missing))}: {said}."
+
+
+def timing(evaluation: Evaluation) -> dict[str, str]:
+    """How long each part took."""
+    values = {
+        name.replace("_", " "): f"{seconds:,.1f} s"
+        for name, seconds in evaluation.timing.items()
+        if name != "items_per_s"
+    }
+    if "items_per_s" in evaluation.timing:
+        values["items per second"] = f"{evaluation.timing['items_per_s']:,.1f}"
+    return values
+
+
+def provenance(evaluation: Evaluation) -> dict[str, str]:
+    """What is needed to get these numbers again."""
+    threshold = evaluation.threshold
+    return {
+        "detector": evaluation.detector.id,
+        "SHA-256 of its weights": evaluation.detector.sha256,
+        "command": evaluation.command,
+        "protocol": evaluation.protocol,
+        "frames to videos": evaluation.aggregation,
+        "threshold": f"{threshold.value!r} ({threshold.source})",
+        "seed, resamples": f"{evaluation.seed}, {evaluation.bootstraps:,}",
+        "versions": ", ".join(f"{name} {each}" for name, each in evaluation.versions.items()),
+        "schema of report.json": str(evaluation.schema),
+        **{f"SHA-256 of {name}": sha256 for name, sha256 in evaluation.data.items()},
+    }
+
+
+def settings(evaluation: Evaluation) -> dict[str, str]:
+    """Preprocessing and options, values as JSON."""
+    return {
+        name: json.dumps(value, ensure_ascii=False, default=str)
+        for name, value in evaluation.settings.items()
+    }

@@ -1,0 +1,293 @@
+"""``report.html``: an evaluation as one page that needs nothing else, for screen and paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from unmask.evaluate.evaluation import Curves, Evaluation, Measure, Row
+from unmask.evaluate.plots import AT_ONCE, det_plot, reliability_plot, robustness_plot, roc_plot
+from unmask.evaluate.report_facts import (
+    absent,
+    headline,
+    missing_counts,
+    notes,
+    provenance,
+    row_notes,
+    settings,
+    summary,
+    timing,
+    worst,
+)
+from unmask.evaluate.report_parts import (
+    definitions,
+    error_card,
+    legend,
+    listed,
+    slice_table,
+    table,
+    text,
+)
+from unmask.evaluate.report_style import STYLE
+from unmask.evaluate.report_tables import (
+    GUIDE,
+    comparison_table,
+    interval_text,
+    metric_name,
+    result_tables,
+    robustness_table,
+    row_name,
+    share_text,
+    stability_table,
+    unit_name,
+)
+
+__all__ = ["write_html"]
+
+_CARDS = ("auc", "eer", "tpr_at_fpr_1", "false_positive_rate", "true_positive_rate", "ece")
+_REFERENCE_CARDS = ("auc", "eer", "ap", "acc", "video_auc", "video_eer")
+
+_MISSING_SHOWN = 500
+"""Items without a score that the page lists; ``report.json`` has them all."""
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def write_html(evaluation: Evaluation) -> str:
+    """The page as one HTML document; the same evaluation gives the same text.
+
+    Nothing is loaded from anywhere, and the page forbids it by its content security policy. Names
+    from the data are text, never markup.
+    """
+    sections = [(title, body) for title, body in _sections(evaluation) if body]
+    links = "\n".join(f'<a href="#{_anchor(title)}">{title}</a>' for title, _ in sections)
+    bodies = "".join(
+        f'<section><h2 id="{_anchor(title)}">{title}</h2>\n{body}</section>\n'
+        for title, body in sections
+    )
+    name = text(evaluation.detector.id)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Evaluation of {name}</title>\n<style>{STYLE}</style></head>\n"
+        f"<body><header><h1>Evaluation of {name}</h1>\n"
+        f'<p class="soft">{text(summary(evaluation))}</p></header>\n'
+        f'<main>{_cards(evaluation)}{_notes(evaluation)}<nav aria-label="Sections">{links}</nav>\n'
+        f"{bodies}</main></body></html>\n"
+    )
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _sections(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    yield "Results", _results(evaluation)
+    yield "Generators", _generators(evaluation)
+    yield "ROC and DET curves", _curves(evaluation)
+    yield "Reliability and scores", _reliability(evaluation)
+    yield "Slices", _slices(evaluation)
+    yield "Comparison", _comparison(evaluation)
+    yield "Robustness", _robustness(evaluation)
+    yield "Stability", _stability(evaluation)
+    yield "Most confident errors", _errors(evaluation)
+    yield "Not scored", _missing(evaluation)
+    yield "Timing", _timing(evaluation)
+    yield "Provenance", _provenance(evaluation)
+
+
+def _cards(evaluation: Evaluation) -> str:
+    row = headline(evaluation)
+    if row is None:
+        return ""
+    wanted = _CARDS if evaluation.protocol == "unmask" else _REFERENCE_CARDS
+    measures = {measure.name: measure for measure in row.measures}
+    cards = [_card(measures[name]) for name in wanted if name in measures]
+    coverage = row.coverage
+    if coverage.given:
+        share = share_text(coverage.scored / coverage.given)
+        said = f"{coverage.scored:,} of {coverage.given:,} {unit_name(row.unit, coverage.given)}"
+        cards.append(_number("Scored", share, said))
+    units = unit_name(row.unit, 2)
+    return (
+        f"<p><strong>{text(row_name(row))}</strong>: {row.n_real:,} real and {row.n_fake:,} fake "
+        f'{units}</p>\n<div class="cards">{"".join(cards)}</div>\n'
+    )
+
+
+def _card(measure: Measure) -> str:
+    name, interval = metric_name(measure.name), measure.interval
+    if interval is None:
+        return _number(name, "n/a", measure.reason)
+    return _number(name, f"{interval.value:.3f}", interval_text(interval))
+
+
+def _number(name: str, value: str, more: str) -> str:
+    return (
+        f'<div class="card"><span>{text(name)}</span><b>{value}</b><small>{text(more)}</small>'
+        "</div>"
+    )
+
+
+def _notes(evaluation: Evaluation) -> str:
+    said = notes(evaluation)
+    if not said:
+        return ""
+    return f'<div class="notes" role="note"><b>To be known</b>{listed(said)}</div>\n'
+
+
+def _results(evaluation: Evaluation) -> str:
+    rows = [row for row in evaluation.rows if row.kind != "generator"]
+    if not rows:
+        return "<p>Nothing was measured.</p>"
+    return f'{_tables(rows, evaluation.bootstraps)}<p class="soft">{text(GUIDE)}</p>'
+
+
+def _generators(evaluation: Evaluation) -> str:
+    rows = [row for row in evaluation.rows if row.kind == "generator"]
+    if not rows:
+        return ""
+    said = "<p>The fakes of one generator against the reals of their data set.</p>"
+    return said + _tables(rows, evaluation.bootstraps)
+
+
+def _tables(rows: Sequence[Row], bootstraps: int) -> str:
+    classes = [row.kind if row.kind in {"mean", "all"} else "" for row in rows]
+    found = "".join(table(each, classes) for each in result_tables(rows, bootstraps))
+    said = row_notes(rows)
+    return found + (f'<div class="soft">{listed(said)}</div>' if said else "")
+
+
+def _curves(evaluation: Evaluation) -> str:
+    found = []
+    drawn = [curve for curve in evaluation.curves if curve.fpr]
+    for number in range(0, len(drawn), AT_ONCE):
+        some = drawn[number : number + AT_ONCE]
+        names = [(curve.name, _auc_of(evaluation, curve)) for curve in some]
+        found.append(
+            f'{legend(names)}<div class="plots"><figure>{roc_plot(some, f"roc{number}")}'
+            "<figcaption>ROC: further up is better; the grey line is guessing.</figcaption>"
+            f"</figure><figure>{det_plot(some, f'det{number}')}<figcaption>DET, on axes of normal "
+            "deviates: further down is better; the EER is where a line meets the grey one. A line "
+            "that leaves the plot has no such errors in the data.</figcaption></figure></div>\n"
+        )
+    if not found:
+        return ""
+    band = "Bands: 95 % of the resamples at each false positive rate by itself."
+    return "".join(found) + f'<p class="soft">{band}</p>'
+
+
+def _auc_of(evaluation: Evaluation, curve: Curves) -> str:
+    for row in evaluation.rows:
+        if (row.name, row.unit) == (curve.name, curve.unit) and row.kind != "generator":
+            for measure in row.measures:
+                if measure.name == "auc" and measure.interval is not None:
+                    value = f"AUC {measure.interval.value:.3f} {interval_text(measure.interval)}"
+                    return f"{unit_name(curve.unit, 2)}, {value}"
+    return unit_name(curve.unit, 2)
+
+
+def _reliability(evaluation: Evaluation) -> str:
+    plots = []
+    for number, curve in enumerate(evaluation.curves):
+        plot = reliability_plot(curve, evaluation.threshold.value, f"rel{number}")
+        plots.append(
+            f"<figure><h3>{text(curve.name)} ({unit_name(curve.unit, 2)})</h3>{plot}</figure>"
+        )
+    if not plots:
+        return ""
+    return (
+        "<p>Above: the share of fakes among items of about the same P(fake). On the grey line, "
+        "P(fake) is what it says; the larger a point, the more items. Below: how P(fake) spreads, "
+        "<b>real</b> blue and unbroken, <b>fake</b> orange and dashed; the dotted line is the "
+        f'threshold.</p><div class="plots">{"".join(plots)}</div>'
+    )
+
+
+def _slices(evaluation: Evaluation) -> str:
+    if not evaluation.slices:
+        return ""
+    said = worst(evaluation)
+    return (
+        f"{f'<p>{text(said)}</p>' if said else ''}"
+        f"{slice_table(evaluation.slices, evaluation.worst_slice)}"
+        '<p class="soft">Intervals: Clopper-Pearson, 95 %, as if items were independent; the line '
+        "in a bar is the interval.</p>"
+    )
+
+
+def _comparison(evaluation: Evaluation) -> str:
+    if not evaluation.comparisons:
+        return ""
+    return table(comparison_table(evaluation.comparisons, evaluation.bootstraps), caption=False)
+
+
+def _robustness(evaluation: Evaluation) -> str:
+    cells = evaluation.robustness
+    if not cells:
+        return ""
+    blocks = []
+    for number, name in enumerate(dict.fromkeys(cell.dataset for cell in cells)):
+        here = [cell for cell in cells if cell.dataset == name]
+        reason = absent(here)
+        matrix = table(robustness_table(here, evaluation.bootstraps), caption=False)
+        blocks.append(
+            f"<div><h3>{text(name)}</h3><figure>{robustness_plot(here, f'rob{number}')}"
+            f"{f'<figcaption>{text(reason)}</figcaption>' if reason else ''}</figure>"
+            f"<details><summary>With intervals and coverage</summary>{matrix}</details></div>"
+        )
+    return (
+        "<p>AUC of the same items after an alteration; the whole flow ran again on them. The "
+        f'darker, the nearer to guessing (0.5).</p><div class="plots">{"".join(blocks)}</div>'
+    )
+
+
+def _stability(evaluation: Evaluation) -> str:
+    if not evaluation.stability:
+        return ""
+    return (
+        "<p>Share of items whose answer changes side at the threshold under an alteration; below "
+        "it, how far P(fake) moves: the median, and what 95 % of items stay within.</p>"
+        + table(stability_table(evaluation.stability), caption=False)
+    )
+
+
+def _errors(evaluation: Evaluation) -> str:
+    if not evaluation.errors:
+        return ""
+    cards = "".join(error_card(item) for item in evaluation.errors)
+    return f'<p>Wrong answers, the surest first.</p><div class="errors">{cards}</div>'
+
+
+def _missing(evaluation: Evaluation) -> str:
+    missing = evaluation.missing
+    if not missing:
+        return f"<p>{text(missing_counts(evaluation))}</p>"
+    rows = "".join(
+        f'<tr><th scope="row" class="name">{text(source)}</th><td class="name">{text(status)}</td>'
+        f'<td class="name">{text(reason)}</td></tr>\n'
+        for source, status, reason in missing[:_MISSING_SHOWN]
+    )
+    more = len(missing) - _MISSING_SHOWN
+    rest = f"<p>And {more:,} more, all of them in report.json.</p>" if more > 0 else ""
+    head = "".join(f'<th scope="col" class="name">{n}</th>' for n in ("Source", "Status", "Reason"))
+    return (
+        f"<p>{text(missing_counts(evaluation))} They are counted in the tables under "
+        f"“Scored”.</p><details><summary>Each with its reason</summary>"
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        f"{rest}</details>"
+    )
+
+
+def _timing(evaluation: Evaluation) -> str:
+    values = timing(evaluation)
+    return definitions({name: text(value) for name, value in values.items()}) if values else ""
+
+
+def _provenance(evaluation: Evaluation) -> str:
+    facts, options = (
+        definitions({name: f"<code>{text(value)}</code>" for name, value in values.items()})
+        for values in (provenance(evaluation), settings(evaluation))
+    )
+    return facts + (f"<h3>Settings</h3>{options}" if evaluation.settings else "")
