@@ -22,7 +22,7 @@ from unmask.errors import ConfigError, near_names
 from unmask.flow import UntilError, batches, prepare_all
 from unmask.images import Limits
 from unmask.models.detector import Detector
-from unmask.prepare import Memory, Prepared, Stage
+from unmask.prepare import Alteration, Memory, Prepared, Stage
 from unmask.types import (
     FaceScore,
     FaceSpec,
@@ -115,8 +115,19 @@ class Pipeline:
     The example of use stands in the README, where a test runs it.
     """
 
-    def __init__(self, detector: Detector, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        options: Options | None = None,
+        *,
+        alteration: Alteration | None = None,
+    ) -> None:
         """Check the options against the detector.
+
+        Args:
+            detector: Answers.
+            options: The default ones where None.
+            alteration: What every picture goes through first, to see what becomes of its answer.
 
         Raises:
             ConfigError: an operating point that the detector does not have.
@@ -125,9 +136,16 @@ class Pipeline:
         self.detector = detector
         self.options = options or Options()
         self.point = _operating_point(detector, self.options.operating_point)
-        self._stage = _stage(detector, self.options)
+        self._alteration = alteration
+        self._stage = replace(
+            _stage(detector, self.options), alter=alteration.change if alteration else None
+        )
         self._versions = versions()
         self._stage.new_finder()  # one that cannot work is an error before a file is opened
+
+    def altered(self, alteration: Alteration) -> Pipeline:
+        """One that differs only in what every picture goes through first."""
+        return Pipeline(self.detector, self.options, alteration=alteration)
 
     def settings(self) -> dict[str, object]:
         """What decides the answers, as plain JSON; equal settings give equal results."""
@@ -145,8 +163,9 @@ class Pipeline:
         }
 
     def describe(self) -> str:
-        """Face stage and preprocessing in one line."""
-        return f"{self._stage.describe()}; {self.detector.preprocess.describe()}"
+        """Alteration, face stage and preprocessing in one line."""
+        altered = f"altered by {self._alteration.name}; " if self._alteration else ""
+        return f"{altered}{self._stage.describe()}; {self.detector.preprocess.describe()}"
 
     def __call__(
         self, samples: Iterable[Sample], *, memory: Memory | None = None

@@ -31,7 +31,7 @@ from unmask.types import (
     Status,
 )
 
-__all__ = ["Memory", "Prepared", "Stage", "prepare"]
+__all__ = ["Alteration", "Memory", "Prepared", "Stage", "prepare"]
 
 _OUT_OF_DOMAIN = Reason(
     "out_of_domain", "the detector was trained on face crops, and the whole picture was scored"
@@ -50,6 +50,17 @@ class Memory(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Alteration:
+    """A change of each decoded picture, before faces are looked for."""
+
+    name: str
+    """Says all of it: alterations of one name make the same picture of the same file."""
+    change: Callable[[Image, str], Image]
+    """Given the picture and the content hash of its file, which stands for a seed. It raises
+    :class:`~unmask.errors.UnsupportedMedia` for a picture that it cannot change."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """What happens to a picture before the tower sees it."""
 
@@ -64,7 +75,7 @@ class Stage:
     """The detector was trained on face crops."""
     landmark_model: Path | None = None
     alter: Callable[[Image, str], Image] | None = None
-    """For training: changes the decoded picture, given its content hash as the seed."""
+    """Changes the decoded picture; as ``change`` of :class:`Alteration`."""
 
     def new_finder(self) -> FaceFinder | None:
         """A finder for one thread, or None where whole pictures are scored.
