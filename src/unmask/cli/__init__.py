@@ -1,7 +1,7 @@
 """The command line: one verb per arrow, one file per verb. Results on stdout, the rest on stderr.
 
 Exit codes: 0 all inputs scored, 1 some were not (each is in the output with its reason), 2 wrong
-use, 130 interrupted (what is done is saved).
+use, 3 a condition of ``evaluate --fail-if`` holds, 130 interrupted (what is done is saved).
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import typer
 
 from unmask import __version__
 from unmask.cli.align import align
+from unmask.cli.audit import audit
 from unmask.cli.convert import convert
+from unmask.cli.equalize import equalize
+from unmask.cli.evaluate import evaluate
 from unmask.cli.fetch import fetch
 from unmask.cli.models import models
 from unmask.cli.scan import scan
@@ -65,7 +68,7 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for verb in (scan, train, convert, verify, align, models, fetch):
+for verb in (scan, train, evaluate, audit, equalize, convert, verify, align, models, fetch):
     app.command()(_interruptible(verb))
 
 

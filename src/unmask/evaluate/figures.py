@@ -49,6 +49,7 @@ def curves_of(name: str, units: Units, *, n: int, seed: Seed) -> Curves | None:
         histogram_edges=_floats(edges),
         histogram_real=tuple(int(each) for each in real),
         histogram_fake=tuple(int(each) for each in fake),
+        unit=units.unit,
     )
 
 

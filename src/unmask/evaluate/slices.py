@@ -17,7 +17,15 @@ from unmask.evaluate.evaluation import Slice
 from unmask.evaluate.intervals import Interval, clopper_pearson
 from unmask.evaluate.table import Column, Scores, scored, select
 
-__all__ = ["LEAST_REALS", "SOURCE", "available", "default_columns", "slices", "worst_slice"]
+__all__ = [
+    "COLUMNS",
+    "LEAST_REALS",
+    "SOURCE",
+    "available",
+    "default_columns",
+    "slices",
+    "worst_slice",
+]
 
 SOURCE = "source"
 """The column that says which data set an item comes from, as it was given (before any join)."""
@@ -25,6 +33,12 @@ SOURCE = "source"
 LEAST_REALS = 20
 """Reals below which a slice is not named the worst one: a single false alarm would be 5 % of them,
 the larger of the two usual targets."""
+
+COLUMNS = (
+    SOURCE, "dataset", "generator", "split", "faces", "face_px", "sharpness", "face_confidence",
+    "format", "width", "height", "aspect", "jpeg_quality",
+)  # fmt: skip
+"""What can be sliced by in every table of scores, beside the columns of a manifest."""
 
 _DEFAULT = (SOURCE, "face_px", "sharpness", "jpeg_quality", "aspect", "format")
 _OWN = {SOURCE: "dataset", "dataset": "dataset", "generator": "generator", "split": "split"}

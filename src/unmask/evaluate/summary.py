@@ -266,6 +266,6 @@ def _about_threshold(threshold: Threshold, scores: Scores) -> tuple[str, ...]:
     if not named:
         return ()
     return (
-        f"the threshold was chosen on {point.source}, and {', '.join(named)} is measured here: "
-        "where the items are the same, rates at the threshold are flattering",
+        f"the threshold was chosen on data sets that are measured here ({', '.join(named)}): where "
+        "the items are the same, rates at it are flattering",
     )

@@ -1,0 +1,380 @@
+"""The work of ``unmask evaluate``: score or read scores, measure, write."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from unmask.cli import options
+from unmask.cli.evaluate_outputs import (
+    COMPARED,
+    SCORES,
+    check_folder,
+    default_folder,
+    forget,
+    write_reports,
+)
+from unmask.cli.outputs import locked, saving
+from unmask.cli.progress import progress
+from unmask.cli.streams import terminable
+from unmask.errors import ConfigError, near_names
+from unmask.report import make_folder
+
+if TYPE_CHECKING:
+    from unmask.evaluate.evaluation import Evaluation
+    from unmask.evaluate.gate import Gate
+    from unmask.evaluate.summary import Choices
+    from unmask.evaluate.table import Meta, Scores
+    from unmask.pipeline import FaceMode, Pipeline
+    from unmask.types import Sample
+
+__all__ = ["Loading", "Reading", "Run", "Wanted", "evaluated", "wanted_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whose scores are measured, and against whose: a detector, or tables of its scores."""
+
+    first: str
+    tables: tuple[Path, ...] = ()
+    """Of the first, instead of a detector."""
+    second: str | None = None
+    second_table: Path | None = None
+
+    def files(self) -> list[Path]:
+        """The tables that are read."""
+        return [*self.tables, *([self.second_table] if self.second_table else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which samples; the options of :func:`unmask.labelled.read_labelled`."""
+
+    data: tuple[str, ...] = ()
+    split: str = "all"
+    root: tuple[str, ...] = ()
+    compression: str | None = None
+    frames: int | None = None
+    labels: Mapping[str, int] = field(default_factory=dict)
+    video_folders: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How a detector is loaded and run. Plain values: nothing of a model is imported for scores."""
+
+    point: str | float | None = None
+    """Operating point by name, or a fixed threshold on P(fake); None: the detector's default."""
+    faces: FaceMode = "auto"
+    finder: str | None = None
+    landmark_model: Path | None = None
+    min_face_px: float = 32.0
+    batch_size: int = 16
+    workers: int | None = None
+    revision: str | None = None
+    offline: bool = False
+    base: str | None = None
+    fake_labels: tuple[str, ...] = ()
+    allow_untrained: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One evaluation."""
+
+    wanted: Wanted
+    reading: Reading
+    loading: Loading
+    choices: Choices
+    gates: tuple[Gate, ...]
+    command: str
+
+
+def wanted_of(
+    data: Sequence[str],
+    tables: Sequence[Path],
+    detector: str | None,
+    compare: tuple[str, str] | None,
+) -> Wanted:
+    """What the options ask for.
+
+    Raises:
+        ConfigError: they contradict each other, or there is nothing to score.
+    """
+    from unmask.evaluate.table_file import is_scores
+
+    pairs = (("--detector", detector), ("--scores", tables), ("--compare", compare))
+    given = [name for name, value in pairs if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} each say whose scores to measure; give one")
+    if compare is None:
+        wanted, scored = Wanted(detector or "builtin", tuple(tables)), bool(tables)
+    else:
+        first, second = (Path(each) if is_scores(Path(each)) else None for each in compare)
+        wanted = Wanted(compare[0], (first,) if first else (), compare[1], second)
+        scored = None not in (first, second)
+    if not scored and not data:
+        raise ConfigError(
+            "no DATA. Give labelled pictures (a folder with real/ and fake/, a manifest), or "
+            "--scores of an evaluation."
+        )
+    if data and scored:
+        raise ConfigError(f"{data[0]} is not needed, since the scores are given; leave it out")
+    return wanted
+
+
+def evaluated(
+    run: Run, output: Path | None, *, overwrite: bool, thumbnails: bool
+) -> tuple[Evaluation, Path]:
+    """The evaluation, and the folder it was written to."""
+    wanted = run.wanted
+    beside = wanted.tables[0].parent if wanted.tables else None
+    folder = output or beside or default_folder(wanted.first, run.reading.data)
+    check_folder(folder, overwrite=overwrite, sources=wanted.files())
+    started = time.perf_counter()
+    samples = _samples(run)
+    timing = {"reading": time.perf_counter() - started}
+    make_folder(folder)
+    with locked([folder / SCORES]), terminable():
+        check_folder(folder, overwrite=overwrite, sources=wanted.files())
+        if overwrite:
+            forget(folder)
+        try:
+            first, second, settings = _tables(run, samples, folder, timing)
+            started = time.perf_counter()
+            evaluation = _measured(run, first, second, settings, thumbnails=thumbnails)
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted; the same command goes on from what is scored\n")
+            raise typer.Exit(130) from None
+        timing["measuring"] = time.perf_counter() - started
+        evaluation = replace(evaluation, timing=timing)
+        _write(folder, evaluation, first, second, wanted)
+    return evaluation, folder
+
+
+def _samples(run: Run) -> list[Sample]:
+    """What is scored; a misspelt name in a gate, slice or join is an error by now."""
+    from unmask.labelled import read_labelled
+
+    asked = run.reading
+    if not asked.data:
+        return []
+    samples = read_labelled(
+        asked.data,
+        split=asked.split,
+        root=asked.root,
+        compression=asked.compression,
+        frames=asked.frames,
+        labels=asked.labels,
+        video_folders=asked.video_folders,
+    )
+    from unmask.evaluate.slices import COLUMNS
+
+    listed = {name for sample in samples for name, _ in sample.columns}
+    _check_names(
+        run,
+        datasets={sample.dataset for sample in samples},
+        generators={sample.generator for sample in samples if sample.label == 1},
+        columns={*COLUMNS, *listed},
+    )
+    return samples
+
+
+def _check_names(run: Run, *, datasets: set[str], generators: set[str], columns: set[str]) -> None:
+    """Nothing, if all data sets, generators and columns that the options name are there.
+
+    Raises:
+        ConfigError: names the ones that are near.
+    """
+    from unmask.evaluate.gate import check_scopes
+
+    joined = {name for join in run.choices.joins for name in join}
+    for name in sorted(joined - datasets):
+        raise ConfigError(f"no data set {name!r} to join. {near_names(name, datasets)}")
+    for column in run.choices.columns:
+        if column not in columns:
+            raise ConfigError(f"no column {column!r} to slice by. {near_names(column, columns)}")
+    rows = {*(datasets - joined), *("+".join(each) for each in run.choices.joins), *generators}
+    check_scopes(run.gates, rows - {""}, columns)
+
+
+def _tables(
+    run: Run, samples: Sequence[Sample], folder: Path, timing: dict[str, float]
+) -> tuple[Scores, Scores | None, dict[str, Any]]:
+    """The scores to measure, those to compare with, and the settings of the first."""
+    from unmask.evaluate.slices import available
+    from unmask.evaluate.table import joined
+    from unmask.evaluate.table_file import read_scores
+
+    wanted, settings = run.wanted, dict[str, Any]()
+    if wanted.tables:
+        first = joined([read_scores(path) for path in wanted.tables])
+        _check_point(first.meta, run.loading.point)
+        _check_names(
+            run,
+            datasets=set(first.dataset.tolist()),
+            generators=set(first.generator[first.label == 1].tolist()),
+            columns=set(available(first)),
+        )
+    else:
+        first, settings = _scored(run, wanted.first, samples, folder / SCORES, timing)
+    second = None
+    if wanted.second_table:
+        second = read_scores(wanted.second_table)
+    elif wanted.second is not None:
+        second, _ = _scored(run, wanted.second, samples, folder / COMPARED, timing)
+    return first, second, settings
+
+
+def _check_point(meta: Meta, asked: str | float | None) -> None:
+    """Nothing, if the table was judged at the operating point that is asked for."""
+    point = meta.operating_point
+    if isinstance(asked, str) and (point is None or point.name != asked):
+        there = "several" if point is None else repr(point.name)
+        raise ConfigError(
+            f"the scores were judged at the operating point {there}, not {asked!r}, and hold no "
+            "other; give --threshold, or score the data again"
+        )
+
+
+def _scored(
+    run: Run, detector: str, samples: Sequence[Sample], path: Path, timing: dict[str, float]
+) -> tuple[Scores, dict[str, Any]]:
+    """The samples' scores by one detector, as far as they are not remembered from before."""
+    from unmask.evaluate.scoring import score
+    from unmask.evaluate.table_file import write_scores
+    from unmask.ledger import Ledger, ledger_path
+
+    started = time.perf_counter()
+    pipeline = _pipeline(run.loading, detector)
+    loaded = time.perf_counter()
+    ledger = Ledger(ledger_path(path), pipeline.settings())
+    with ledger:
+        with saving():
+            ledger.record_outputs([path])
+        before = len(ledger)
+        with progress("scoring", len(samples)) as advance:
+            scores = score(
+                samples,
+                pipeline,
+                ledger=ledger,
+                command=run.command,
+                seed=run.choices.seed,
+                advance=advance,
+            )
+    write_scores(path, scores)
+    spent = time.perf_counter() - loaded
+    timing["loading"] = timing.get("loading", 0.0) + loaded - started
+    timing["scoring"] = timing.get("scoring", 0.0) + spent
+    if path.name == SCORES and before == 0:
+        timing["items_per_s"] = len(samples) / spent
+    return scores, pipeline.settings()
+
+
+def _pipeline(loading: Loading, detector: str) -> Pipeline:
+    from unmask.models.detector import load
+    from unmask.pipeline import Options, Pipeline
+
+    if loading.faces == "none" and loading.finder is not None:
+        raise ConfigError("--faces none looks for no face, so there is no --finder to choose")
+    loaded = load(
+        detector,
+        revision=loading.revision,
+        offline=loading.offline,
+        allow_untrained=loading.allow_untrained,
+        base=loading.base,
+        fake_labels=loading.fake_labels,
+        device=loading.device,
+        dtype=loading.dtype,
+    )
+    return Pipeline(
+        loaded,
+        Options(
+            faces=loading.faces,
+            face=options.face_spec(loaded, loading.finder),
+            landmark_model=loading.landmark_model,
+            min_face_px=loading.min_face_px,
+            operating_point=loading.point,
+            batch_size=loading.batch_size,
+            workers=loading.workers,
+        ),
+    )
+
+
+def _measured(
+    run: Run,
+    first: Scores,
+    second: Scores | None,
+    settings: Mapping[str, Any],
+    *,
+    thumbnails: bool,
+) -> Evaluation:
+    from unmask.evaluate.compare import compare
+    from unmask.evaluate.gate import sliced
+    from unmask.evaluate.summary import summarise, threshold_of
+    from unmask.evaluate.thumbnail import thumbnail
+
+    fixed = run.loading.point
+    names = {*first.dataset.tolist(), *first.generator.tolist()}
+    names |= {"+".join(each) for each in run.choices.joins}
+    choices = replace(
+        run.choices,
+        columns=(*run.choices.columns, *sliced(run.gates, names)),
+        settings={
+            **settings,
+            "reading": asdict(replace(run.reading, labels=dict(run.reading.labels))),
+            "missing": run.choices.missing,
+            "joins": ["+".join(each) for each in run.choices.joins],
+        },
+    )
+    evaluation = summarise(
+        first,
+        threshold_of(first.meta, fixed if isinstance(fixed, float) else None),
+        choices,
+        command=run.command,
+        thumbnail=thumbnail if thumbnails else None,
+    )
+    if second is None:
+        return evaluation
+    found, notes = compare(
+        first,
+        second,
+        _names(first, second, run.wanted),
+        how=choices.how,
+        k=choices.k,
+        n=choices.bootstraps,
+        seed=choices.seed,
+    )
+    return replace(evaluation, comparisons=found, notes=(*evaluation.notes, *notes))
+
+
+def _names(first: Scores, second: Scores, wanted: Wanted) -> tuple[str, str]:
+    """What to call the two: the detectors, or what was given where they have one name."""
+    one, other = first.meta.detector, second.meta.detector
+    return (one, other) if one != other else (wanted.first, wanted.second or other)
+
+
+def _write(
+    folder: Path, evaluation: Evaluation, first: Scores, second: Scores | None, wanted: Wanted
+) -> None:
+    from unmask.evaluate.table_file import write_scores
+
+    given = {path.resolve() for path in wanted.files()}
+    for name, table in ((SCORES, first), (COMPARED, second)):
+        path = folder / name
+        if path.resolve() in given:
+            continue
+        if table is not None:
+            write_scores(path, table)
+        else:
+            path.unlink(missing_ok=True)  # of an evaluation that is being replaced
+    write_reports(folder, evaluation)
+    forget(folder)
