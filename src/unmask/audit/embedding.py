@@ -19,8 +19,11 @@ __all__ = ["LIKENESS", "alike_pairs", "embed"]
 
 Rows = npt.NDArray[np.float32]
 
-LIKENESS = 0.95
-"""Cosine of two embeddings, each less the mean of all, from which two pictures look alike."""
+LIKENESS = 0.9
+"""Cosine of two embeddings, each less the mean of all, from which two pictures look alike.
+
+With the built-in detector, on 800 photos and composites: 17 pairs, of which 13 are a composite and
+the photo it was made from. At 0.95 it is 4 pairs of 4."""
 
 _BATCH = 16
 _BLOCK = 512

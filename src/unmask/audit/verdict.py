@@ -145,7 +145,7 @@ def _listed(rows: Sequence[Separability]) -> str:
 
 
 def _numbers(row: Separability) -> str:
-    """``file format (AUC 1.00, 95 % 0.99 to 1.00; format: png in 100 % of fakes, 0 % of reals)``."""
+    """``file format (AUC 1.00, 95 % 0.99 to 1.00; format: png in 90 % of fakes, 0 % of reals)``."""
     best = f"; {row.features[0].contrast}" if row.features else ""
     return f"{GROUPS[row.group]} (AUC {row.auc:.2f}, 95 % {row.low:.2f} to {row.high:.2f}{best})"
 
