@@ -96,6 +96,10 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Exit code 3 where it holds: 'fpr@source>0.1', 'auc@mean<0.8'; repeat."),
     ] = None,
+    perturb: Annotated[
+        str | None,
+        typer.Option(help="Also score altered pictures: jpeg,resize@2,blur@1-3 or all."),
+    ] = None,
     bootstraps: Annotated[
         int, typer.Option(min=0, help="Resamples of whole groups; 0: no intervals.")
     ] = 1000,
@@ -133,13 +137,17 @@ def evaluate(
 
     Example: unmask evaluate data/ -d mine/ --fail-if 'fpr@source>0.1'
     """
-    from unmask.cli.evaluate_run import Loading, Reading, Run, evaluated, wanted_of
+    from unmask.cli.evaluate_request import Loading, Reading, Run, wanted_of
+    from unmask.cli.evaluate_run import evaluated
     from unmask.evaluate.gate import parse_gate
+    from unmask.evaluate.robustness import parse_cells
     from unmask.evaluate.summary import Choices
 
     gates = [parse_gate(text) for text in fail_if or ()]
     fixed = _fixed(threshold)
     _check_threshold(threshold, operating_point, video_aggregation, protocol)
+    if perturb is not None and protocol == "deepfakebench":
+        raise ConfigError("--perturb is measured by the protocol unmask only; leave one out")
     how, k = _aggregation(video_aggregation)
     run = Run(
         wanted=wanted_of(data or [], scores or [], detector, compare),
@@ -180,6 +188,7 @@ def evaluate(
         ),
         gates=tuple(gates),
         command=valid_text(shlex.join(["unmask", *sys.argv[1:]])),
+        cells=parse_cells(perturb) if perturb is not None else (),
     )
     evaluation, folder = evaluated(run, output, overwrite=overwrite, thumbnails=thumbnails)
     raise typer.Exit(_told(evaluation, gates, folder, json_text=json_text))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from unmask.evaluate.evaluation import Evaluation
 
 __all__ = [
+    "ALTERED",
     "COMPARED",
     "REPORTS",
     "SCORES",
@@ -27,6 +28,8 @@ __all__ = [
 SCORES = "scores.parquet"
 COMPARED = "compared.parquet"
 """Scores of the second detector of a comparison."""
+ALTERED = "altered"
+"""Folder of the scores of altered pictures, a file per alteration."""
 REPORTS = ("report.json", "report.md", "report.html")
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from unmask.cli import options
 from unmask.cli.evaluate_outputs import (
+    ALTERED,
     COMPARED,
     SCORES,
     check_folder,
@@ -27,108 +28,23 @@ from unmask.errors import ConfigError, near_names
 from unmask.report import make_folder
 
 if TYPE_CHECKING:
+    from unmask.cli.evaluate_request import Loading, Run, Wanted
     from unmask.evaluate.evaluation import Evaluation
-    from unmask.evaluate.gate import Gate
-    from unmask.evaluate.summary import Choices
     from unmask.evaluate.table import Meta, Scores
-    from unmask.pipeline import FaceMode, Pipeline
+    from unmask.pipeline import Pipeline
     from unmask.types import Sample
 
-__all__ = ["Loading", "Reading", "Run", "Wanted", "evaluated", "wanted_of"]
+__all__ = ["evaluated"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Whose scores are measured, and against whose: a detector, or tables of its scores."""
+class _Scored:
+    """The scores that are measured."""
 
-    first: str
-    tables: tuple[Path, ...] = ()
-    """Of the first, instead of a detector."""
-    second: str | None = None
-    second_table: Path | None = None
-
-    def files(self) -> list[Path]:
-        """The tables that are read."""
-        return [*self.tables, *([self.second_table] if self.second_table else [])]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Which samples; the options of :func:`unmask.labelled.read_labelled`."""
-
-    data: tuple[str, ...] = ()
-    split: str = "all"
-    root: tuple[str, ...] = ()
-    compression: str | None = None
-    frames: int | None = None
-    labels: Mapping[str, int] = field(default_factory=dict)
-    video_folders: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """How a detector is loaded and run. Plain values: nothing of a model is imported for scores."""
-
-    point: str | float | None = None
-    """Operating point by name, or a fixed threshold on P(fake); None: the detector's default."""
-    faces: FaceMode = "auto"
-    finder: str | None = None
-    landmark_model: Path | None = None
-    min_face_px: float = 32.0
-    batch_size: int = 16
-    workers: int | None = None
-    revision: str | None = None
-    offline: bool = False
-    base: str | None = None
-    fake_labels: tuple[str, ...] = ()
-    allow_untrained: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One evaluation."""
-
-    wanted: Wanted
-    reading: Reading
-    loading: Loading
-    choices: Choices
-    gates: tuple[Gate, ...]
-    command: str
-
-
-def wanted_of(
-    data: Sequence[str],
-    tables: Sequence[Path],
-    detector: str | None,
-    compare: tuple[str, str] | None,
-) -> Wanted:
-    """What the options ask for.
-
-    Raises:
-        ConfigError: they contradict each other, or there is nothing to score.
-    """
-    from unmask.evaluate.table_file import is_scores
-
-    pairs = (("--detector", detector), ("--scores", tables), ("--compare", compare))
-    given = [name for name, value in pairs if value]
-    if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)} each say whose scores to measure; give one")
-    if compare is None:
-        wanted, scored = Wanted(detector or "builtin", tuple(tables)), bool(tables)
-    else:
-        first, second = (Path(each) if is_scores(Path(each)) else None for each in compare)
-        wanted = Wanted(compare[0], (first,) if first else (), compare[1], second)
-        scored = None not in (first, second)
-    if not scored and not data:
-        raise ConfigError(
-            "no DATA. Give labelled pictures (a folder with real/ and fake/, a manifest), or "
-            "--scores of an evaluation."
-        )
-    if data and scored:
-        raise ConfigError(f"{data[0]} is not needed, since the scores are given; leave it out")
-    return wanted
+    first: Scores
+    second: Scores | None = None
+    pipeline: Pipeline | None = None
+    """That of the first; None where its scores were read."""
 
 
 def evaluated(
@@ -147,16 +63,22 @@ def evaluated(
         check_folder(folder, overwrite=overwrite, sources=wanted.files())
         if overwrite:
             forget(folder)
+            if samples:  # scores of altered pictures that are read are kept
+                _forget_altered(folder / ALTERED)
         try:
-            first, second, settings = _tables(run, samples, folder, timing)
+            tables = _tables(run, samples, folder, timing)
             started = time.perf_counter()
-            evaluation = _measured(run, first, second, settings, thumbnails=thumbnails)
+            evaluation = _measured(run, tables, thumbnails=thumbnails)
+            timing["measuring"] = time.perf_counter() - started
+            if run.cells:
+                started = time.perf_counter()
+                evaluation = _altered(run, samples, tables, evaluation, folder)
+                timing["altered"] = time.perf_counter() - started
         except KeyboardInterrupt:
             sys.stderr.write("interrupted; the same command goes on from what is scored\n")
             raise typer.Exit(130) from None
-        timing["measuring"] = time.perf_counter() - started
         evaluation = replace(evaluation, timing=timing)
-        _write(folder, evaluation, first, second, wanted)
+        _write(folder, evaluation, tables, wanted)
     return evaluation, folder
 
 
@@ -206,15 +128,14 @@ def _check_names(run: Run, *, datasets: set[str], generators: set[str], columns:
     check_scopes(run.gates, rows - {""}, columns)
 
 
-def _tables(
-    run: Run, samples: Sequence[Sample], folder: Path, timing: dict[str, float]
-) -> tuple[Scores, Scores | None, dict[str, Any]]:
-    """The scores to measure, those to compare with, and the settings of the first."""
+def _tables(run: Run, samples: Sequence[Sample], folder: Path, timing: dict[str, float]) -> _Scored:
+    """The scores to measure and those to compare with."""
     from unmask.evaluate.slices import available
     from unmask.evaluate.table import joined
     from unmask.evaluate.table_file import read_scores
 
-    wanted, settings = run.wanted, dict[str, Any]()
+    wanted = run.wanted
+    pipeline: Pipeline | None = None
     if wanted.tables:
         first = joined([read_scores(path) for path in wanted.tables])
         _check_point(first.meta, run.loading.point)
@@ -225,13 +146,13 @@ def _tables(
             columns=set(available(first)),
         )
     else:
-        first, settings = _scored(run, wanted.first, samples, folder / SCORES, timing)
+        first, pipeline = _scored(run, wanted.first, samples, folder / SCORES, timing)
     second = None
     if wanted.second_table:
         second = read_scores(wanted.second_table)
     elif wanted.second is not None:
         second, _ = _scored(run, wanted.second, samples, folder / COMPARED, timing)
-    return first, second, settings
+    return _Scored(first, second, pipeline)
 
 
 def _check_point(meta: Meta, asked: str | float | None) -> None:
@@ -247,8 +168,8 @@ def _check_point(meta: Meta, asked: str | float | None) -> None:
 
 def _scored(
     run: Run, detector: str, samples: Sequence[Sample], path: Path, timing: dict[str, float]
-) -> tuple[Scores, dict[str, Any]]:
-    """The samples' scores by one detector, as far as they are not remembered from before."""
+) -> tuple[Scores, Pipeline]:
+    """The samples' scores by one detector, and what made those that were not remembered."""
     from unmask.evaluate.scoring import score
     from unmask.evaluate.table_file import write_scores
     from unmask.ledger import Ledger, ledger_path
@@ -276,7 +197,7 @@ def _scored(
     timing["scoring"] = timing.get("scoring", 0.0) + spent
     if path.name == SCORES and before == 0:
         timing["items_per_s"] = len(samples) / spent
-    return scores, pipeline.settings()
+    return scores, pipeline
 
 
 def _pipeline(loading: Loading, detector: str) -> Pipeline:
@@ -309,27 +230,20 @@ def _pipeline(loading: Loading, detector: str) -> Pipeline:
     )
 
 
-def _measured(
-    run: Run,
-    first: Scores,
-    second: Scores | None,
-    settings: Mapping[str, Any],
-    *,
-    thumbnails: bool,
-) -> Evaluation:
+def _measured(run: Run, tables: _Scored, *, thumbnails: bool) -> Evaluation:
     from unmask.evaluate.compare import compare
     from unmask.evaluate.gate import sliced
     from unmask.evaluate.summary import summarise, threshold_of
     from unmask.evaluate.thumbnail import thumbnail
 
-    fixed = run.loading.point
+    first, second, fixed = tables.first, tables.second, run.loading.point
     names = {*first.dataset.tolist(), *first.generator.tolist()}
     names |= {"+".join(each) for each in run.choices.joins}
     choices = replace(
         run.choices,
         columns=(*run.choices.columns, *sliced(run.gates, names)),
         settings={
-            **settings,
+            **(tables.pipeline.settings() if tables.pipeline else {}),
             "reading": asdict(replace(run.reading, labels=dict(run.reading.labels))),
             "missing": run.choices.missing,
             "joins": ["+".join(each) for each in run.choices.joins],
@@ -356,19 +270,47 @@ def _measured(
     return replace(evaluation, comparisons=found, notes=(*evaluation.notes, *notes))
 
 
+def _altered(
+    run: Run, samples: Sequence[Sample], tables: _Scored, evaluation: Evaluation, folder: Path
+) -> Evaluation:
+    """The evaluation with what becomes of it when the pictures are altered."""
+    from unmask.evaluate.altered import kept_cells, score_cells
+    from unmask.evaluate.robustness import robustness
+
+    if tables.pipeline is None:
+        altered = kept_cells(run.wanted.tables[0].parent / ALTERED, run.cells, tables.first)
+    else:
+        altered = score_cells(
+            samples,
+            tables.pipeline,
+            run.cells,
+            tables.first,
+            folder=folder / ALTERED,
+            seed=run.choices.seed,
+            progress=progress,
+        )
+    cells, moved = robustness(tables.first, altered, evaluation.threshold.value, run.choices)
+    return replace(evaluation, robustness=cells, stability=moved)
+
+
+def _forget_altered(folder: Path) -> None:
+    if folder.is_dir():
+        from unmask.evaluate.altered import forget_cells
+
+        forget_cells(folder)
+
+
 def _names(first: Scores, second: Scores, wanted: Wanted) -> tuple[str, str]:
     """What to call the two: the detectors, or what was given where they have one name."""
     one, other = first.meta.detector, second.meta.detector
     return (one, other) if one != other else (wanted.first, wanted.second or other)
 
 
-def _write(
-    folder: Path, evaluation: Evaluation, first: Scores, second: Scores | None, wanted: Wanted
-) -> None:
+def _write(folder: Path, evaluation: Evaluation, tables: _Scored, wanted: Wanted) -> None:
     from unmask.evaluate.table_file import write_scores
 
     given = {path.resolve() for path in wanted.files()}
-    for name, table in ((SCORES, first), (COMPARED, second)):
+    for name, table in ((SCORES, tables.first), (COMPARED, tables.second)):
         path = folder / name
         if path.resolve() in given:
             continue
