@@ -40,7 +40,7 @@ def headline(evaluation: Evaluation) -> Row | None:
 
 
 def _has_auc(row: Row) -> bool:
-    return any("auc" in each.name and each.interval is not None for each in row.measures)
+    return any(each.name == "auc" and each.interval is not None for each in row.measures)
 
 
 def summary(evaluation: Evaluation) -> str:
@@ -83,7 +83,8 @@ def worst(evaluation: Evaluation) -> str:
         return ""
     return (
         f"Worst slice: {found.column} = {found.value}, where {share_text(found.fpr.value)} "
-        f"{interval_text(found.fpr, percent=True)} of {found.n_real:,} reals are called fake."
+        f"{interval_text(found.fpr, percent=True)} of {found.n_real:,} reals are called fake; "
+        "by the lower bound of that share, so that few reals do not decide."
     )
 
 

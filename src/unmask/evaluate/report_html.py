@@ -43,8 +43,12 @@ from unmask.evaluate.report_tables import (
 
 __all__ = ["write_html"]
 
-_CARDS = ("auc", "eer", "tpr_at_fpr_1", "false_positive_rate", "true_positive_rate", "ece")
-_REFERENCE_CARDS = ("auc", "eer", "ap", "acc", "video_auc", "video_eer")
+_CARDS = (
+    "auc", "eer", "tpr_at_fpr_1", "false_positive_rate", "true_positive_rate", "ece",
+    "average_precision", "accuracy",
+)  # fmt: skip
+_MOST_CARDS = 6
+"""The first of these that a row has stand above everything."""
 
 _MISSING_SHOWN = 500
 """Items without a score that the page lists; ``report.json`` has them all."""
@@ -100,9 +104,8 @@ def _cards(evaluation: Evaluation) -> str:
     row = headline(evaluation)
     if row is None:
         return ""
-    wanted = _CARDS if evaluation.protocol == "unmask" else _REFERENCE_CARDS
     measures = {measure.name: measure for measure in row.measures}
-    cards = [_card(measures[name]) for name in wanted if name in measures]
+    cards = [_card(measures[name]) for name in _CARDS if name in measures][:_MOST_CARDS]
     coverage = row.coverage
     if coverage.given:
         share = share_text(coverage.scored / coverage.given)
@@ -163,7 +166,7 @@ def _curves(evaluation: Evaluation) -> str:
     drawn = [curve for curve in evaluation.curves if curve.fpr]
     for number in range(0, len(drawn), AT_ONCE):
         some = drawn[number : number + AT_ONCE]
-        names = [(curve.name, _auc_of(evaluation, curve)) for curve in some]
+        names = [_line_of(evaluation, curve) for curve in some]
         found.append(
             f'{legend(names)}<div class="plots"><figure>{roc_plot(some, f"roc{number}")}'
             "<figcaption>ROC: further up is better; the grey line is guessing.</figcaption>"
@@ -177,14 +180,20 @@ def _curves(evaluation: Evaluation) -> str:
     return "".join(found) + f'<p class="soft">{band}</p>'
 
 
-def _auc_of(evaluation: Evaluation, curve: Curves) -> str:
-    for row in evaluation.rows:
-        if (row.name, row.unit) == (curve.name, curve.unit) and row.kind != "generator":
-            for measure in row.measures:
-                if measure.name == "auc" and measure.interval is not None:
-                    value = f"AUC {measure.interval.value:.3f} {interval_text(measure.interval)}"
-                    return f"{unit_name(curve.unit, 2)}, {value}"
-    return unit_name(curve.unit, 2)
+def _line_of(evaluation: Evaluation, curve: Curves) -> tuple[str, str]:
+    """What the legend says of a curve: the name of its row, and its AUC."""
+    row = _row_of(evaluation, curve)
+    units = unit_name(curve.unit, 2)
+    if row is None:
+        return curve.name, units
+    found = [each.interval for each in row.measures if each.name == "auc" and each.interval]
+    said = [f"AUC {each.value:.3f} {interval_text(each)}" for each in found]
+    return row_name(row), ", ".join([units, *said])
+
+
+def _row_of(evaluation: Evaluation, curve: Curves) -> Row | None:
+    rows = (row for row in evaluation.rows if row.kind != "generator")
+    return next((row for row in rows if (row.name, row.unit) == (curve.name, curve.unit)), None)
 
 
 def _reliability(evaluation: Evaluation) -> str:
@@ -192,7 +201,8 @@ def _reliability(evaluation: Evaluation) -> str:
     for number, curve in enumerate(evaluation.curves):
         plot = reliability_plot(curve, evaluation.threshold.value, f"rel{number}")
         plots.append(
-            f"<figure><h3>{text(curve.name)} ({unit_name(curve.unit, 2)})</h3>{plot}</figure>"
+            f"<figure><h3>{text(_line_of(evaluation, curve)[0])} ({unit_name(curve.unit, 2)})</h3>"
+            f"{plot}</figure>"
         )
     if not plots:
         return ""

@@ -39,34 +39,27 @@ __all__ = [
 _NAMES: Mapping[str, str] = {
     "auc": "AUC",
     "average_precision": "AP",
-    "ap": "AP",
     "eer": "EER",
     "tpr_at_fpr_1": "TPR at FPR 1 %",
     "tpr_at_fpr_5": "TPR at FPR 5 %",
     "partial_auc_10": "pAUC to FPR 10 %",
     "accuracy": "Accuracy",
-    "acc": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "false_positive_rate": "FPR",
     "true_positive_rate": "TPR",
     "brier": "Brier score",
     "ece": "ECE",
     "log_loss": "Log loss",
-    "video_auc": "Video AUC",
-    "video_eer": "Video EER",
-    "video_acc": "Video accuracy",
 }
 
-_LESS_IS_BETTER = frozenset({"eer", "video_eer", "false_positive_rate", "brier", "ece", "log_loss"})
+_LESS_IS_BETTER = frozenset({"eer", "false_positive_rate", "brier", "ece", "log_loss"})
 
 _TABLES: Mapping[str, tuple[str, ...]] = {
     "Ranking": (
-        "auc", "video_auc", "average_precision", "ap", "eer", "video_eer", "tpr_at_fpr_1",
-        "tpr_at_fpr_5", "partial_auc_10",
+        "auc", "average_precision", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "partial_auc_10",
     ),
     "Decisions at the threshold": (
-        "accuracy", "acc", "video_acc", "balanced_accuracy", "false_positive_rate",
-        "true_positive_rate",
+        "accuracy", "balanced_accuracy", "false_positive_rate", "true_positive_rate",
     ),
     "P(fake) as a probability": ("brier", "ece", "log_loss"),
 }  # fmt: skip
@@ -159,10 +152,10 @@ def result_tables(rows: Sequence[Row], bootstraps: int) -> tuple[Table, ...]:
     present = list(dict.fromkeys(measure.name for row in rows for measure in row.measures))
     known = {name for names in _TABLES.values() for name in names}
     tables = {**_TABLES, _OTHER: tuple(name for name in present if name not in known)}
-    found = []
+    found: list[Table] = []
     for title, names in tables.items():
         columns = [name for name in names if name in present]
-        if columns:
+        if columns or (not present and not found):  # without any metric, the counts alone
             found.append(_result_table(title, columns, rows, bootstraps))
     return tuple(found)
 
