@@ -156,6 +156,7 @@ def _tree_scores(
 ) -> Floats:
     """Gradient-boosted trees; few leaves, and several pictures in each even of a small set."""
     trees = HistGradientBoostingClassifier(
+        max_iter=50,
         max_leaf_nodes=15,
         min_samples_leaf=max(2, min(20, len(values) // 20)),
         categorical_features=list(categorical),

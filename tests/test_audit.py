@@ -1,0 +1,324 @@
+"""``unmask audit``: what it says of a set, in words, as JSON and by its exit code."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tiny_detectors import noise_image, write_picture
+from uneven_sets import write_even, write_uneven
+from unmask.audit.columns import GROUPS
+from unmask.audit.document import to_document
+from unmask.audit.leaks import Copy, SharedGroup
+from unmask.audit.profile import Cell
+from unmask.audit.run import AuditOptions, audit
+from unmask.audit.separability import FeatureScore, Separability
+from unmask.audit.verdict import findings, worst
+from unmask.errors import ConfigError, MissingSource
+from unmask.sources import read_sources
+
+FAST = AuditOptions(n_bootstrap=50)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    return write_uneven(tmp_path_factory.mktemp("uneven"))
+
+
+@pytest.fixture(scope="module")
+def found(uneven):
+    return audit(read_sources([uneven]), FAST)
+
+
+def row(auc, group="format", **known):
+    spread = {"low": auc - 0.05, "high": min(1.0, auc + 0.05)}
+    return Separability("", group, auc, **{**spread, **known})
+
+
+def said(rows=(), copies=(), shared=(), cells=()):
+    return {each.code: each for each in findings(cells, rows, copies, shared)}
+
+
+def test_png_fakes_and_jpeg_reals_are_a_leak(found):
+    assert found.level == "leak"
+    format_row = next(each for each in found.separability if each.group == "format")
+    assert format_row.auc == 1.0
+
+
+def test_the_verdict_says_which_format_and_what_to_do(found):
+    message = next(each.message for each in found.findings if each.code == "file_shortcut")
+    assert "of fakes" in message
+    assert "unmask equalize SRC DST" in message
+
+
+def test_the_document_names_the_features_that_separate(found):
+    document = json.loads(to_document(found, FAST, inputs=["in"]))
+    assert document["separability"][0]["features"][0]["name"] == "format"
+
+
+def test_an_even_set_has_no_shortcut_in_its_files(tmp_path):
+    even = audit(read_sources([write_even(tmp_path / "even")]), FAST)
+    assert [each.code for each in even.findings if each.level == "leak"] == []
+
+
+def test_the_same_data_and_seed_give_the_same_audit(uneven, found):
+    again = audit(read_sources([uneven]), FAST)
+    assert again == found
+
+
+def test_each_data_set_is_told_apart_from_all_together(tmp_path):
+    write_even(tmp_path / "in", n=4)
+    rows = [
+        [path.relative_to(tmp_path), path.parent.name, f"set{number % 2}"]
+        for number, path in enumerate(sorted((tmp_path / "in").rglob("*.*g")))
+    ]
+    manifest = tmp_path / "m.csv"
+    with manifest.open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "label", "dataset"], *rows])
+    both = audit(read_sources([manifest]), FAST)
+    assert [each.dataset for each in both.separability[:: len(GROUPS)]] == ["", "set0", "set1"]
+
+
+def test_a_set_of_one_class_is_held_against_the_other_class_of_the_others(tmp_path):
+    folder = write_even(tmp_path / "in", n=4)
+    lines = ["path,label,dataset"]
+    for path in sorted(folder.rglob("*.*g")):
+        lines.append(f"{path},{path.parent.name},{path.parent.name}s")
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    both = audit(read_sources([tmp_path / "m.csv"]), FAST)
+    against = {each.dataset: each.against for each in both.separability}
+    assert against == {"": "", "fakes": "reals", "reals": "fakes"}
+    assert {"one_class"} <= {each.code for each in both.findings}
+
+
+def test_an_unreadable_file_is_listed_with_its_reason(tmp_path):
+    folder = write_even(tmp_path / "in", n=3)
+    (folder / "real" / "bad.jpg").write_bytes(b"\xff\xd8\xff")
+    with_bad = audit(read_sources([folder]), FAST)
+    (unread,) = with_bad.unread
+    assert unread.sample.path.name == "bad.jpg"
+    assert unread.reason.message
+    assert sum(cell.n_unread for cell in with_bad.cells) == 1
+
+
+def test_nothing_readable_is_an_error(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(MissingSource, match="none of 1 files"):
+        audit(read_sources([tmp_path]), FAST)
+
+
+def test_without_labels_copies_are_still_found(tmp_path):
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / "in" / name, noise_image(0))
+    nothing = audit(read_sources([tmp_path / "in"]), FAST)
+    assert nothing.separability == ()
+    assert [copy.kind for copy in nothing.copies] == ["identical"]
+
+
+def test_of_very_many_pictures_some_are_learnt_from(monkeypatch, uneven):
+    monkeypatch.setattr("unmask.audit.run._MOST", 30)
+    some = audit(read_sources([uneven]), FAST)
+    assert (some.n_read, some.n_learnt) == (48, 30)
+
+
+def test_pairs_that_are_copies_anyway_are_no_look_alikes(tmp_path):
+    for name, seed in (("a.png", 0), ("b.png", 0), ("c.png", 1)):
+        write_picture(tmp_path / "in" / name, noise_image(seed))
+    pairs = np.array([[0, 1], [0, 2]])
+    with_pairs = audit(read_sources([tmp_path / "in"]), FAST, look_alikes=lambda _: pairs)
+    assert [copy.kind for copy in with_pairs.copies] == ["identical", "embedding"]
+
+
+@pytest.mark.parametrize("wrong", [{"n_bootstrap": 0}, {"workers": 0}, {"workers": 1000}])
+def test_numbers_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match="must be"):
+        AuditOptions(**wrong)
+
+
+# What numbers mean.
+
+
+@pytest.mark.parametrize(
+    ("auc", "low", "level"),
+    [(0.95, 0.9, "leak"), (0.7, 0.6, "caution"), (0.55, 0.52, "clean"), (0.8, 0.45, "clean")],
+)
+def test_the_level_follows_from_auc_and_interval(auc, low, level):
+    rows = [row(auc, low=low)]
+    assert worst(findings([], rows, [], [])) == level
+
+
+def test_a_name_that_tells_all_is_no_more_than_a_caution():
+    assert said([row(1.0, "name")])["name_hint"].level == "caution"
+
+
+def test_groups_of_one_set_are_one_finding_best_first():
+    rows = [row(0.95, "size"), row(1.0, "format")]
+    message = said(rows)["file_shortcut"].message
+    assert message.startswith("File format (AUC 1.00")
+    assert "each alone tell real from fake" in message
+
+
+def test_all_together_is_told_only_where_it_adds():
+    parts = [row(0.7, "size"), row(0.7, "jpeg")]
+    assert "together" not in said([*parts, row(0.72, "all")])["file_shortcut"].message
+    assert "together" in said([*parts, row(0.95, "all")])["file_shortcut"].message
+
+
+def test_the_best_feature_is_named():
+    features = (FeatureScore("width", 0.9, "width: 250 in 0 % of fakes, 100 % of reals"),)
+    assert "width: 250" in said([row(0.9, "size", features=features)])["file_shortcut"].message
+
+
+def copy(kind="near", **crossed):
+    flags = {"across_splits": False, "across_labels": False, "across_groups": True}
+    return Copy(kind, "a.jpg", "b.jpg", **{**flags, **crossed})
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "level"),
+    [
+        (copy("identical", across_labels=True), "identical_both_labels", "leak"),
+        (copy("near", across_labels=True), "near_both_labels", "caution"),
+        (copy("identical", across_splits=True), "identical_across_splits", "leak"),
+        (copy("near", across_splits=True), "near_across_splits", "leak"),
+        (copy("embedding", across_splits=True), "embedding_across_splits", "caution"),
+        (copy("near"), "near_ungrouped", "caution"),
+    ],
+)
+def test_a_copy_has_its_level(given, code, level):
+    assert said(copies=[given])[code].level == level
+
+
+def test_identical_files_of_one_group_and_label_are_no_finding():
+    assert said(copies=[copy("identical", across_groups=False)]) == {}
+
+
+def test_a_group_in_two_splits_is_a_leak():
+    shared = [SharedGroup("d", "id7", ("train", "val"), 4)]
+    assert said(shared=shared)["group_across_splits"].level == "leak"
+
+
+def cell(label, n, dataset="d"):
+    return Cell(dataset, "", label, n, 0, n, (), None, None, None, None)
+
+
+def test_a_lopsided_set_is_a_caution():
+    assert "unbalanced" in said(cells=[cell(0, 10), cell(1, 41)])
+    assert "unbalanced" not in said(cells=[cell(0, 10), cell(1, 40)])
+
+
+def test_one_class_is_a_caution_only_beside_other_sets():
+    assert said(cells=[cell(0, 10)]) == {}
+    assert "one_class" in said(cells=[cell(0, 10), cell(1, 10, "e")])
+
+
+# The command, on so few pictures that no classifier is fitted.
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A leak: one file is real and fake."""
+    folder = write_even(tmp_path_factory.mktemp("few") / "in", n=4)
+    shutil.copy(next((folder / "real").iterdir()), folder / "fake" / "same.jpg")
+    return folder
+
+
+def test_the_command_prints_tables_and_verdict(cli, few):
+    out = cli("audit", few).out
+    assert "JPEG quality" in out
+    assert "thumbnail" in out
+    assert out.rstrip().endswith("verdict: leak")
+
+
+def test_the_command_ends_with_0_unless_asked_to_fail(cli, few):
+    assert cli("audit", few).code == 0
+    assert cli("audit", few, "--fail-on", "leak").code == 3
+
+
+def test_files_that_cannot_be_read_are_exit_code_1(cli, tmp_path):
+    folder = write_even(tmp_path / "in", n=2)
+    (folder / "fake" / "x.jpg").write_bytes(b"\xff\xd8\xff")
+    outcome = cli("audit", folder)
+    assert outcome.code == 1
+    assert "not read" in outcome.err
+
+
+def test_many_files_that_cannot_be_read_are_counted(cli, tmp_path):
+    folder = write_even(tmp_path / "in", n=2)
+    for number in range(12):
+        (folder / "fake" / f"x{number}.jpg").write_bytes(b"\xff\xd8\xff")
+    assert "2 more" in cli("audit", folder).err
+
+
+def test_the_json_has_all_parts(cli, few, tmp_path):
+    cli("audit", few, "-o", tmp_path / "a.json")
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert document["schema_version"] == 1
+    assert document["level"] == "leak"
+    assert {"findings", "cells", "separability", "copies", "shared_groups", "unread"} <= set(
+        document
+    )
+    assert (
+        document["separability"][0]["reason"] == "4 real and 5 fake units; at least 10 are needed"
+    )
+
+
+def test_the_json_on_stdout_is_all_there_is(cli, few):
+    assert json.loads(cli("audit", few, "--json").out)["n_read"] == 9
+
+
+def test_a_file_name_that_is_no_unicode_is_spelt_out(tmp_path):
+    folder = write_even(tmp_path / "in", n=2)
+    odd = folder / "real" / "odd\udcff.jpg"
+    odd.write_bytes(b"\xff\xd8\xff")
+    with_odd = audit(read_sources([folder]), FAST)
+    text = to_document(with_odd, FAST, inputs=[str(folder)])
+    assert "odd\\udcff.jpg" in json.loads(text)["unread"][0]["source"]
+
+
+def test_an_output_that_exists_is_kept(cli, few, tmp_path):
+    (tmp_path / "a.json").write_text("mine")
+    outcome = cli("audit", few, "-o", tmp_path / "a.json")
+    assert (outcome.code, (tmp_path / "a.json").read_text()) == (2, "mine")
+    assert "--overwrite" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["a.txt", "missing/a.json", "folder.json"])
+def test_an_output_that_cannot_be_is_refused_before_the_work(cli, few, tmp_path, name):
+    (tmp_path / "folder.json").mkdir()
+    assert cli("audit", few, "-o", tmp_path / name).code == 2
+
+
+def test_an_input_is_never_replaced(cli, tmp_path):
+    path = tmp_path / "in.json"
+    path.write_text("{}")
+    outcome = cli("audit", path, "-o", path, "--overwrite")
+    assert outcome.code == 2
+    assert "would replace an input" in outcome.err
+
+
+def test_a_disk_that_is_full_is_told(cli, few, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("unmask.files.replacing", full)
+    outcome = cli("audit", few, "-o", tmp_path / "a.json")
+    assert outcome.code == 2
+    assert "No space left" in outcome.err
+
+
+def test_look_alikes_are_sought_among_the_features_of_a_detectors_tower(
+    cli, few, image_folder, monkeypatch
+):
+    given = []
+
+    def first_two(rows):
+        given.append(rows.shape)
+        return np.array([[0, 1]])
+
+    monkeypatch.setattr("unmask.audit.embedding.alike_pairs", first_two)
+    out = cli("audit", few, "--embed", "-d", image_folder, "--json").out
+    assert json.loads(out)["copies"]["counts"]["embedding"] == 1
+    assert given == [(9, 64)]
