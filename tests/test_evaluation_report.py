@@ -217,7 +217,18 @@ def test_a_number_stands_with_its_interval(page):
 
 def test_a_metric_without_value_has_a_footnote_with_the_reason(page):
     assert "n/a1" in page.words
-    assert "auc needs reals, and the data have none" in page.words
+    assert "needs reals, and the data have none" in page.words
+
+
+def test_a_reason_that_several_columns_share_is_one_footnote(page):
+    notes = page.words.split("Decisions")[0]
+    assert notes.count("needs reals, and the data have none") == 1
+
+
+def test_another_reason_is_told_as_it_is_and_a_missing_one_as_missing():
+    row = one_row(Measure("auc", None, "two groups are needed"), Measure("eer", None))
+    text = write_html(replace(EMPTY, rows=(row,)))
+    assert "<li>two groups are needed</li><li>no reason was recorded</li>" in text
 
 
 def test_an_interval_without_bounds_is_shown_as_such_with_the_reason(page):
@@ -324,8 +335,14 @@ def test_a_slice_without_reals_says_so(page):
 def test_a_share_without_interval_has_a_bar_without_line():
     part = replace(FULL.slices[0], fpr=Interval(0.5, math.nan, math.nan), fnr=None)
     text = write_html(replace(EMPTY, slices=(part,)))
-    assert 'width="65.0"' in text
+    assert 'width="130.0"' in text
     assert "M0.0 7H" not in text
+
+
+@pytest.mark.parametrize(("high", "end"), [(0.04, 5), (0.15, 20), (0.7, 100)])
+def test_bars_end_at_a_round_share_that_holds_all(high, end):
+    part = replace(FULL.slices[0], fpr=Interval(0.02, 0.01, high), fnr=None)
+    assert f"bar: 0 to {end}\xa0%" in write_html(replace(EMPTY, slices=(part,)))
 
 
 @pytest.mark.parametrize(
@@ -446,6 +463,12 @@ def test_a_curve_of_one_class_has_no_roc_but_a_histogram():
     assert "Reliability: " in text
 
 
+def test_the_reliability_of_one_class_is_not_drawn():
+    curve = replace(FULL.curves[0], histogram_real=(0,) * 20)
+    assert "one class only" in reliability_plot(curve, 0.5, "a")
+    assert "one class only" not in reliability_plot(FULL.curves[0], 0.5, "a")
+
+
 def test_a_band_is_drawn_where_there_is_one():
     curve = FULL.curves[0]
     nothing = (math.nan,) * len(curve.fpr)
@@ -527,7 +550,7 @@ def test_markdown_gives_reasons_as_footnotes():
     text = write_markdown(FULL)
     assert "| n/a¹ |" in text
     assert "0.810 [n/a]¹" in text
-    assert "\n1. auc needs reals, and the data have none\n" in text
+    assert "\n1. needs reals, and the data have none\n" in text
 
 
 def test_the_same_evaluation_gives_the_same_markdown():

@@ -120,13 +120,10 @@ def reliability_plot(curve: Curves, threshold: float, key: str) -> str:
     """Share of fakes against P(fake), and below it how P(fake) spreads in each class."""
     with _figure(3.3, 4.1) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-        upper.plot([0, 1], [0, 1], color=COLOURS["line"], linewidth=1)
-        count = np.array(curve.bin_count, np.float64)
-        area = 12 + 90 * count / max(count.max(initial=0.0), 1.0)
-        upper.plot(curve.bin_p_fake, curve.bin_share_fake, color=COLOURS["s1"], linewidth=1)
-        upper.scatter(
-            curve.bin_p_fake, curve.bin_share_fake, area, color=COLOURS["s1"], alpha=0.8, zorder=3
-        )
+        if sum(curve.histogram_real) and sum(curve.histogram_fake):
+            _reliability(upper, curve)
+        else:  # a share of 0 or 1 everywhere says nothing about P(fake)
+            upper.text(0.5, 0.5, "one class only", ha="center", va="center")
         upper.set_ylim(-0.03, 1.03)
         upper.set_yticks(np.linspace(0, 1, 6))
         upper.set_ylabel("share of fakes (0 to 1)")
@@ -139,6 +136,14 @@ def reliability_plot(curve: Curves, threshold: float, key: str) -> str:
         lower.set_ylabel("% of class")
         label = "Reliability: share of fakes against P(fake); histograms of P(fake) by class"
         return _svg(figure, key, label)
+
+
+def _reliability(axes: Axes, curve: Curves) -> None:
+    axes.plot([0, 1], [0, 1], color=COLOURS["line"], linewidth=1)
+    colour, count = COLOURS["s1"], np.array(curve.bin_count, np.float64)
+    area = 12 + 90 * count / max(count.max(initial=0.0), 1.0)
+    axes.plot(curve.bin_p_fake, curve.bin_share_fake, color=colour, linewidth=1)
+    axes.scatter(curve.bin_p_fake, curve.bin_share_fake, area, color=colour, alpha=0.8, zorder=3)
 
 
 def robustness_plot(cells: Sequence[Robustness], key: str) -> str:

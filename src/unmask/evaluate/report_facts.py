@@ -65,14 +65,14 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 
 def row_notes(rows: Sequence[Row]) -> list[str]:
-    """What was not scored in each row, and its notes; each with the row's name."""
+    """What was not scored in each row, and its notes; a sentence for each row."""
     found = []
     for row in rows:
         name = f"{row_name(row)} ({unit_name(row.unit, 2)})"
         counts = row.coverage.missing.items()
         lost = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in counts)
         said = [*([f"not scored: {lost}"] if lost else []), *row.notes]
-        found += [f"{name}: {each}" for each in said]
+        found += [f"{name}: {'; '.join(said)}"] if said else []
     return found
 
 

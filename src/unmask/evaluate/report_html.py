@@ -136,7 +136,7 @@ def _notes(evaluation: Evaluation) -> str:
     said = notes(evaluation)
     if not said:
         return ""
-    return f'<div class="notes" role="note"><b>To be known</b>{listed(said)}</div>\n'
+    return f'<div class="notes" role="note"><b>Read first</b>{listed(said)}</div>\n'
 
 
 def _results(evaluation: Evaluation) -> str:

@@ -52,7 +52,7 @@ def write_markdown(evaluation: Evaluation) -> str:
 
 def _sections(evaluation: Evaluation) -> Iterator[tuple[str, list[str]]]:
     results = _results(evaluation, generators=False)
-    yield "To be known", _list(notes(evaluation))
+    yield "Read first", _list(notes(evaluation))
     yield "Results", [*results, GUIDE] if results else ["Nothing was measured."]
     yield "Generators", _results(evaluation, generators=True)
     yield "Slices", _slices(evaluation)

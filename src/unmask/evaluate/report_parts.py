@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from unmask.evaluate.evaluation import Item, Slice
@@ -16,7 +16,8 @@ from unmask.files import one_line, valid_text
 __all__ = ["definitions", "error_card", "legend", "listed", "slice_table", "table", "text"]
 
 _BAR = 130
-"""Width of a bar for a share of 1, in pixels."""
+"""Width of the longest bar, in pixels."""
+_ENDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 _REASONS_SHOWN = 4
 
@@ -65,48 +66,62 @@ def _name_class(is_name: bool) -> str:
 
 def slice_table(slices: Sequence[Slice], worst: Slice | None) -> str:
     """Shares of errors in each slice, as bars with their intervals."""
+    fpr_end, fnr_end = _end(each.fpr for each in slices), _end(each.fnr for each in slices)
     rows = []
     for each in slices:
         mark = ' class="worst"' if each == worst else ""
         rows.append(
             f'<tr{mark}><th scope="row" class="name">{text(each.column)}</th>'
             f'<td class="name">{text(each.value)}</td><td>{each.n_real:,} / {each.n_fake:,}</td>'
-            f"{_rate(each.fpr, 'real', 'no reals')}{_rate(each.fnr, 'fake', 'no fakes')}</tr>\n"
+            f"{_rate(each.fpr, 'real', 'no reals', fpr_end)}"
+            f"{_rate(each.fnr, 'fake', 'no fakes', fnr_end)}</tr>\n"
         )
     head = (
         '<th scope="col" class="name">Column</th><th scope="col" class="name">Value</th>'
-        '<th scope="col">Real / fake</th>'
-        '<th scope="col" colspan="2">Reals called fake (FPR), bar 0 to 100 %</th>'
-        '<th scope="col" colspan="2">Fakes not called fake (FNR), bar 0 to 100 %</th>'
+        '<th scope="col">Real / fake</th><th scope="col">Reals called fake: FPR</th>'
+        f'<th scope="col" class="name">bar: 0 to {100 * fpr_end:.0f}\xa0%</th>'
+        '<th scope="col">Fakes not called fake: FNR</th>'
+        f'<th scope="col" class="name">bar: 0 to {100 * fnr_end:.0f}\xa0%</th>'
     )
     body = f"<thead><tr>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody>"
     return f'<div class="wide"><table>{body}</table></div>\n'
 
 
-def _rate(interval: Interval | None, colour: str, without: str) -> str:
+def _end(intervals: Iterable[Interval | None]) -> float:
+    """The share where the bars of a column end: a round one that holds all of them."""
+    known = [each for each in intervals if each is not None]
+    most = max((max((each.value, *_bounds(each))) for each in known), default=1.0)
+    return next(end for end in _ENDS if end >= most)
+
+
+def _bounds(interval: Interval) -> tuple[float, ...]:
+    bounds = (interval.low, interval.high)
+    return () if any(math.isnan(bound) for bound in bounds) else bounds
+
+
+def _rate(interval: Interval | None, colour: str, without: str, end: float) -> str:
     if interval is None:
         return f'<td>n/a<small>{without}</small></td><td aria-hidden="true"></td>'
     bounds = interval_text(interval, percent=True)
     return (
         f"<td>{share_text(interval.value)}<small>{bounds}</small></td>"
-        f'<td aria-hidden="true">{_bar(interval, colour)}</td>'
+        f'<td aria-hidden="true">{_bar(interval, colour, end)}</td>'
     )
 
 
-def _bar(interval: Interval, colour: str) -> str:
+def _bar(interval: Interval, colour: str, end: float) -> str:
     """A bar for the share and a line for its interval."""
-    known = not (math.isnan(interval.low) or math.isnan(interval.high))
-    low, high = interval.low * _BAR, interval.high * _BAR
-    whisker = (
-        f'<path d="M{low:.1f} 7H{high:.1f}M{low:.1f} 4V10M{high:.1f} 4V10" '
-        'stroke="var(--ink)" fill="none"/>'
-        if known
-        else ""
-    )
+    whisker = ""
+    if bounds := _bounds(interval):
+        low, high = (bound / end * _BAR for bound in bounds)
+        whisker = (
+            f'<path d="M{low:.1f} 7H{high:.1f}M{low:.1f} 4V10M{high:.1f} 4V10" '
+            'stroke="var(--ink)" fill="none"/>'
+        )
     return (
         f'<svg class="bar" viewBox="0 0 {_BAR} 14"><rect width="{_BAR}" height="14" '
-        f'fill="var(--line)" opacity=".35"/><rect width="{interval.value * _BAR:.1f}" height="14" '
-        f'fill="var(--{colour})" opacity=".6"/>{whisker}</svg>'
+        f'fill="var(--line)" opacity=".35"/><rect width="{interval.value / end * _BAR:.1f}" '
+        f'height="14" fill="var(--{colour})" opacity=".6"/>{whisker}</svg>'
     )
 
 

@@ -7,6 +7,7 @@ the number of a footnote that says why.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,8 @@ _TABLES: Mapping[str, tuple[str, ...]] = {
 """Title of a table to its metrics: so few columns that it fits a page."""
 
 _OTHER = "Further metrics"
+
+_LACKS_CLASS = re.compile(r"needs (?:reals|fakes), and the data have none$")
 
 _MANY_DROPPED = 0.05
 """Share of resamples without a value from which a footnote tells of it."""
@@ -196,11 +199,17 @@ def _measure(measure: Measure | None, bootstraps: int, notes: list[str]) -> Cell
     if measure is None:
         return Cell("n/a", note=_noted(notes, "not measured for this row"))
     if measure.interval is None:
-        return Cell("n/a", note=_noted(notes, measure.reason or "no reason was recorded"))
+        return Cell("n/a", note=_noted(notes, _short(measure.reason)))
     interval = measure.interval
     note = _doubt(interval, bootstraps)
     number = _noted(notes, note) if note else 0
     return Cell(f"{interval.value:.3f}", (interval_text(interval),), number)
+
+
+def _short(reason: str) -> str:
+    """The reason without the metric, which the column names already."""
+    found = _LACKS_CLASS.search(reason)
+    return found[0] if found else reason or "no reason was recorded"
 
 
 def _noted(notes: list[str], note: str) -> int:
