@@ -491,6 +491,29 @@ def test_a_univfd_head_is_converted_with_its_clip(univfd, tmp_path, pixels):
     assert verify(made.folder, source=univfd, base=BASE).problems == ()
 
 
+def test_a_base_of_the_hub_is_called_by_its_id_and_commit(univfd, tmp_path, monkeypatch):
+    found = Located(BASE, "org/clip@0123abc", hub_id="org/clip", revision="0123abc")
+    monkeypatch.setattr(source, "locate", lambda *_given, **_options: found)
+    made = convert("univfd", univfd, tmp_path / "new", base="org/clip")
+    where = made.spec.backbone_source
+    assert (where.id, where.revision) == ("org/clip", "0123abc")
+    assert made.parity.base == "org/clip@0123abc"
+
+
+def test_a_base_of_the_hub_is_found_again_without_being_told(univfd, tmp_path, monkeypatch):
+    found = Located(BASE, "org/clip@0123abc", hub_id="org/clip", revision="0123abc")
+    asked = []
+
+    def locating(reference, **_options):
+        asked.append(reference)
+        return found
+
+    monkeypatch.setattr(source, "locate", locating)
+    made = convert("univfd", univfd, tmp_path / "new", base="org/clip")
+    assert verify(made.folder, source=univfd).problems == ()
+    assert asked == ["org/clip", "org/clip@0123abc"]
+
+
 def test_a_univfd_adapter_is_the_head_alone(univfd, tmp_path):
     made = convert("univfd", univfd, tmp_path / "new", base=BASE, as_="adapter")
     assert set(load_file(made.folder / "adapter.safetensors")) == {

@@ -327,7 +327,7 @@ def _merged_tower(found: _File, config: PreTrainedConfig) -> nn.Module:
         for name, parameter in tower.named_parameters():
             own = name.removeprefix(prefix)
             layer = own.removesuffix(".weight")
-            if layer in found.split and own != layer:
+            if layer in found.split:
                 parameter.copy_(found.weight(layer, torch.float64))
             else:
                 parameter.copy_(found.plain[own])
@@ -366,13 +366,11 @@ def _original(
 
 def _trained(found: _File, prefix: str) -> dict[str, Tensor]:
     state = {
-        f"backbone.{prefix}{layer}.{leaf}": parts[leaf].float().clone()
+        f"backbone.{prefix}{layer}.{leaf}": parts[leaf].float()
         for layer, parts in found.split.items()
         for leaf in _TRAINED
     }
-    return state | {
-        f"head.linear.{name}": value.float().clone() for name, value in found.head.items()
-    }
+    return state | {f"head.linear.{name}": value.float() for name, value in found.head.items()}
 
 
 def _tower_prefix(tower: nn.Module) -> str:
