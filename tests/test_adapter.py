@@ -393,6 +393,9 @@ def test_a_base_is_fetched_from_the_hub_at_its_revision(
         assert hub.fetched() == []
         assert again.ref == detector.ref
         assert detector.ref.id == f"org/adapter@{hub.repositories['org/adapter'].commit}"
+        edit_config(one.adapter, lambda values: values["adapter"]["base"].update(revision="0" * 40))
+        with pytest.raises(UnknownDetector, match="org/clip has no revision '0000"):
+            load(one.adapter, device="cpu")
 
 
 def test_a_base_that_is_not_in_the_cache_asks_for_it(folder, tmp_path, monkeypatch):
@@ -590,6 +593,19 @@ def test_a_folder_without_the_file_is_refused(folder):
 def test_values_that_are_not_finite_are_refused(folder):
     edit(folder, lambda tensors: tensors["head.linear.bias"].fill_(float("inf")))
     with pytest.raises(CorruptWeights, match=r"head\.linear\.bias holds values that"):
+        load_adapter(folder)
+
+
+def test_changes_that_make_a_weight_infinite_are_refused(base, tmp_path):
+    model, source, state = tuned(base, "lora")
+    state = {
+        key: torch.full_like(value, 1e30) if "lora" in key else value
+        for key, value in state.items()
+    }
+    folder = save_adapter(
+        model, tmp_path / "a", state=state, tuning=TUNINGS["lora"], base=source, card=""
+    )
+    with pytest.raises(CorruptWeights, match=r"q_proj\.weight holds values|k_proj\.weight holds"):
         load_adapter(folder)
 
 

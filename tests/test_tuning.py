@@ -177,6 +177,7 @@ def test_a_merged_model_is_tuned_again_by_another_recipe(model):
     before = logits(model)
     names = tune(model, Tuning("layernorm"))
     assert not any("lora" in name for name in names)
+    assert set(HEAD) <= set(names)
     torch.testing.assert_close(logits(model), before)
 
 
