@@ -1,0 +1,132 @@
+"""Two detectors on the same items."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tiny_scores import META, several, table
+from unmask.errors import ScoresError
+from unmask.evaluate.compare import COMPARED, compare, paired
+from unmask.evaluate.evaluation import Comparison
+from unmask.evaluate.intervals import delong
+from unmask.evaluate.metrics import auc
+from unmask.evaluate.table import Scores, joined, select
+
+NAMES = ("one", "other")
+
+
+def worse(scores: Scores, seed: int = 3) -> Scores:
+    """The same items under a detector that adds noise."""
+    noise = np.random.default_rng(seed).normal(size=len(scores))
+    p_fake = 1 / (1 + np.exp(-(scores.logit + 2 * noise)))
+    return replace(scores, p_fake=p_fake, meta=replace(META, detector="worse"))
+
+
+def compared(one: Scores, other: Scores) -> dict[tuple[str, str], Comparison]:
+    found, _ = compare(one, other, NAMES, n=50)
+    return {(each.dataset, each.metric): each for each in found}
+
+
+def test_the_difference_is_the_first_minus_the_second():
+    one = several("a")
+    other = worse(one)
+    found = compared(one, other)["a", "auc"]
+    expected = auc(one.label, one.p_fake) - auc(other.label, other.p_fake)
+    assert found.difference.value == pytest.approx(expected)
+    assert (found.first, found.second) == NAMES
+
+
+def test_the_same_scores_differ_by_nothing():
+    one = several("a")
+    for found in compared(one, one).values():
+        difference = found.difference
+        assert (difference.value, difference.low, difference.high) == (0, 0, 0)
+
+
+def test_both_are_resampled_alike():
+    one = several("a", count=400)
+    found = compared(one, worse(one, seed=5))["a", "auc"].difference
+    assert found.low < found.value < found.high
+    # Apart, each AUC has an interval of about 0.1; together they share most of the chance.
+    assert found.high - found.low < 0.2
+
+
+def test_every_metric_is_compared_per_data_set_over_the_mean_and_pooled():
+    one = several("a", "b")
+    found = compared(one, worse(one))
+    assert set(found) == {
+        (name, metric) for name in ("a", "b", "mean", "all") for metric in COMPARED
+    }
+    both = (found["a", "auc"].difference.value + found["b", "auc"].difference.value) / 2
+    assert found["mean", "auc"].difference.value == pytest.approx(both)
+
+
+def test_items_in_groups_of_their_own_have_delongs_p_value():
+    one = several("a")
+    other = worse(one)
+    found = compared(one, other)
+    assert found["a", "auc"].p_value == delong(one.label, one.p_fake, other.p_fake).p_value
+    assert found["a", "eer"].p_value is None
+
+
+def test_items_that_share_groups_have_no_p_value():
+    one = several("a")
+    one.group[:2] = "same"
+    assert compared(one, worse(one))["a", "auc"].p_value is None
+
+
+def test_a_test_without_variance_has_no_p_value():
+    one = table([0, 0, 1, 1], [0.1, 0.1, 0.9, 0.9])
+    other = table([0, 0, 1, 1], [0.9, 0.9, 0.1, 0.1])
+    assert compared(one, other)["a", "auc"].p_value is None
+
+
+def test_one_group_per_class_has_no_interval():
+    one = table([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], group=["g"] * 4)
+    assert math.isnan(compared(one, one)["a", "auc"].difference.low)
+
+
+def test_only_items_that_both_scored_are_compared():
+    one, other = several("a"), worse(several("a"))
+    other.p_fake[0], one.p_fake[1] = np.nan, np.nan
+    first, second, note = paired(one, other)
+    assert len(first) == len(second) == 58
+    assert note == "compared on the 58 of 60 items that both scored"
+
+
+def test_the_order_of_the_items_does_not_matter():
+    one = several("a")
+    other = worse(one)
+    turned = select(other, np.arange(len(other))[::-1])
+    assert compared(one, other) == compared(one, turned)
+
+
+def test_a_data_set_of_one_class_is_left_out_and_named():
+    one = joined([several("a"), table([0, 0], [0.1, 0.2], dataset="lfw")])
+    one.source[-2:] = ["x.png", "y.png"]
+    found, notes = compare(one, one, NAMES, n=20)
+    assert "lfw" not in {each.dataset for each in found}
+    assert "one class only: lfw" in notes[1]
+
+
+def test_videos_are_compared_where_there_are_any():
+    scores = table([0, 0, 1, 1], [0.9, 0.1, 0.4, 0.9], video=["r", "r", "f", "f"])
+    flipped = replace(scores, p_fake=1 - scores.p_fake)
+    found = compared(scores, flipped)["a", "auc"].difference.value
+    assert found == 1.0  # videos are ranked right, and then wrong; frames would give 0.25
+
+
+def test_items_without_a_common_name_cannot_be_compared():
+    with pytest.raises(ScoresError, match="none in common"):
+        paired(several("a"), several("b"))
+
+
+def test_items_with_other_labels_cannot_be_compared():
+    one, other = several("a"), several("a")
+    other.label[0] = 1
+    with pytest.raises(ScoresError, match="real in one table"):
+        paired(one, other)
