@@ -17,6 +17,7 @@ import typer
 from unmask import __version__
 from unmask.cli.align import align
 from unmask.cli.audit import audit
+from unmask.cli.calibrate import calibrate
 from unmask.cli.convert import convert
 from unmask.cli.equalize import equalize
 from unmask.cli.evaluate import evaluate
@@ -68,7 +69,19 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for verb in (scan, train, evaluate, audit, equalize, convert, verify, align, models, fetch):
+for verb in (
+    scan,
+    train,
+    evaluate,
+    calibrate,
+    audit,
+    equalize,
+    convert,
+    verify,
+    align,
+    models,
+    fetch,
+):
     app.command()(_interruptible(verb))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from unmask.errors import ConfigError
 
 if TYPE_CHECKING:
     from unmask.models.detector import Detector as LoadedDetector
@@ -24,6 +27,7 @@ __all__ = [
     "Revision",
     "Workers",
     "face_spec",
+    "labels",
     "operating_point",
 ]
 
@@ -77,3 +81,18 @@ def operating_point(threshold: str | None) -> str | float | None:
         return float(threshold)
     except ValueError:
         return threshold
+
+
+def labels(given: Sequence[str]) -> dict[str, int]:
+    """What ``--label`` says of names of classes.
+
+    >>> labels(["Deepfakes=fake"])
+    {'Deepfakes': 1}
+    """
+    found = {}
+    for text in given:
+        name, _, meaning = text.rpartition("=")
+        if not name or meaning not in {"real", "fake"}:
+            raise ConfigError(f"--label is {text!r}; NAME=real or NAME=fake was expected")
+        found[name] = int(meaning == "fake")
+    return found

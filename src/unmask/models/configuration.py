@@ -126,6 +126,8 @@ class DetectorSpec:
     domain: Domain = "image"
     face: FaceSpec | None = None
     temperature: float = 1.0
+    calibration_record: Mapping[str, Any] = field(default_factory=dict)
+    """How temperature and operating points came about, where ``unmask calibrate`` chose them."""
     operating_points: tuple[OperatingPoint, ...] = ()
     backbone_source: BackboneSource | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -136,6 +138,7 @@ class DetectorSpec:
     def to_config(self) -> UnmaskConfig:
         """The configuration that :func:`read_spec` reads back."""
         source = self.backbone_source
+        record = {"record": dict(self.calibration_record)} if self.calibration_record else {}
         return UnmaskConfig(
             format_version=FORMAT_VERSION,
             backbone_config=dict(self.backbone_config),
@@ -144,7 +147,7 @@ class DetectorSpec:
             preprocess=self.preprocess.to_dict(),
             domain=self.domain,
             face=None if self.face is None else asdict(self.face),
-            calibration={"temperature": self.temperature},
+            calibration={"temperature": self.temperature, **record},
             operating_points=[asdict(point) for point in self.operating_points],
             backbone_source=None if source is None else asdict(source),
             training=dict(self.training),
@@ -172,7 +175,7 @@ class UnmaskConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is u
         preprocess: dict[str, Any] | None = None,
         domain: str = "image",
         face: dict[str, Any] | None = None,
-        calibration: dict[str, float] | None = None,
+        calibration: dict[str, Any] | None = None,
         operating_points: list[dict[str, Any]] | None = None,
         backbone_source: dict[str, Any] | None = None,
         training: dict[str, Any] | None = None,
@@ -230,6 +233,7 @@ def read_spec(config: UnmaskConfig) -> DetectorSpec:
         domain=domain,
         face=None if config.face is None else _face(_mapping(config, "face")),
         temperature=_temperature(_mapping(config, "calibration")),
+        calibration_record=_record(_mapping(config, "calibration")),
         operating_points=tuple(_build(OperatingPoint, "operating_points", one) for one in points),
         backbone_source=None
         if source is None
@@ -342,6 +346,13 @@ def _temperature(values: Mapping[str, Any]) -> float:
             f"config.json: calibration.temperature is {value!r}, not a number above 0"
         )
     return float(value)
+
+
+def _record(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    record = values.get("record", {})
+    if not isinstance(record, Mapping):
+        raise ConfigError(f"config.json: calibration.record is {record!r}; an object was expected")
+    return record
 
 
 def _mapping(config: UnmaskConfig, name: str) -> Mapping[str, Any]:

@@ -1,0 +1,259 @@
+"""A detector's new calibration from labelled scores: its map to P(fake), and its thresholds.
+
+What a detector can hold is ``P(fake) = sigmoid((logit + bias) / temperature)``: a temperature in
+its configuration, and a bias in the bias of its head. Temperature scaling, Platt's map and a
+correction for another share of fakes all have this form; an isotonic map does not, and is only
+shown beside them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.errors import MetricUndefined
+from unmask.evaluate.calibration import (
+    TEMPERATURES,
+    Calibrated,
+    Shift,
+    compare_maps,
+    estimate_shift,
+    fit_platt,
+    fit_temperature,
+    sigmoid,
+)
+from unmask.evaluate.counts import Array, Labels
+from unmask.evaluate.table import Scores, data_hash, scored, select
+from unmask.evaluate.thresholds import operating_points
+from unmask.types import OperatingPoint
+
+__all__ = ["EVEN", "Affine", "Method", "Outcome", "Recalibration", "recalibrate"]
+
+Method = Literal["temperature", "platt", "none"]
+"""``none`` keeps the map and chooses thresholds only."""
+
+EVEN = 0.5
+"""The share of fakes that P(fake) is taken to stand for unless Platt's map was fitted to data of
+a known share: ``unmask train`` lets both classes count alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """``P(fake) = sigmoid((logit + bias) / temperature)``."""
+
+    temperature: float
+    bias: float = 0.0
+
+    def __call__(self, logits: npt.ArrayLike) -> Array:
+        """P(fake) of logits."""
+        return sigmoid((np.asarray(logits, dtype=np.float64) + self.bias) / self.temperature)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one operating point does on the data that it was chosen on."""
+
+    point: OperatingPoint
+    false_alarms: float
+    """Share of reals called fake."""
+    found: float | None
+    """Share of fakes called fake; None without fakes."""
+    inconclusive: float
+    """Share of all items between the two thresholds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalibration:
+    """A new calibration, and what it rests on."""
+
+    method: Method
+    before: Affine
+    after: Affine
+    outcomes: tuple[Outcome, ...]
+    """Of the new operating points, the default one first."""
+    compared: tuple[Calibrated, ...]
+    """The present map (``none``) and others, cross-validated over groups; may be empty."""
+    source: str
+    sha256: str
+    """Of the data, by :func:`unmask.evaluate.table.data_hash`."""
+    n_real: int
+    n_fake: int
+    n_groups: int
+    not_scored: Mapping[str, int]
+    """How many items have no score, by status; they count nowhere."""
+    shift: Shift | None
+    notes: tuple[str, ...]
+
+    @property
+    def points(self) -> tuple[OperatingPoint, ...]:
+        """The new operating points."""
+        return tuple(outcome.point for outcome in self.outcomes)
+
+    def record(self) -> dict[str, Any]:
+        """For the detector's configuration: how its numbers came about, as plain JSON."""
+        return {
+            "method": self.method,
+            "data": self.source,
+            "sha256": self.sha256,
+            "n_real": self.n_real,
+            "n_fake": self.n_fake,
+            "n_groups": self.n_groups,
+            "not_scored": dict(self.not_scored),
+            "temperature_before": self.before.temperature,
+            "bias_added": self.after.bias,
+            "cross_validated": [asdict(each) for each in self.compared],
+            "shift": None if self.shift is None else asdict(self.shift),
+        }
+
+
+def recalibrate(
+    scores: Scores,
+    temperature: float,
+    *,
+    source: str,
+    method: Method | None = None,
+    target_fprs: Sequence[float] = (0.05, 0.01),
+    unlabelled: npt.ArrayLike | None = None,
+    seed: int = 0,
+) -> Recalibration:
+    """A calibration that fits these scores; nothing is written.
+
+    Every scored item counts once. Reals alone give operating points and no new map.
+
+    Args:
+        scores: Of the detector, with labels; logits are before any temperature.
+        temperature: What the detector has now.
+        source: The name of the data, which the operating points will carry.
+        method: What is fitted; None is ``temperature``, or ``none`` where there are no fakes.
+        target_fprs: Of the operating points, the default one first.
+        unlabelled: ``(U,)`` logits from where the detector will be used: P(fake) is corrected for
+            their share of fakes, see :func:`unmask.evaluate.calibration.estimate_shift`.
+        seed: Of the cross-validation.
+
+    Raises:
+        MetricUndefined: no reals, or too few for a target; a map that these scores do not
+            determine; a shift that cannot be told or is beyond what the assumption allows.
+        ConfigError: a target that is no rate, or is given twice.
+    """
+    kept = select(scores, scored(scores) & (scores.label >= 0))
+    logits, labels = kept.logit, kept.label
+    n_fake = int(labels.sum())
+    _check_reals(len(labels) - n_fake, n_fake)
+    chosen: Method = method or ("temperature" if n_fake else "none")
+    before = Affine(temperature)
+    after = _fitted(chosen, logits, labels, before)
+    shift = None
+    if unlabelled is not None:
+        shift = _shift(after(unlabelled), n_fake / len(labels) if chosen == "platt" else EVEN)
+        after = Affine(after.temperature, after.bias + shift.bias * after.temperature)
+    p_fake = after(logits)
+    sha256 = data_hash(scores)
+    points = operating_points(
+        p_fake[labels == 0],
+        p_fake[labels == 1] if n_fake else None,
+        source=source,
+        target_fprs=target_fprs,
+        sha256=sha256,
+    )
+    groups = np.unique(kept.group.astype(np.str_), return_inverse=True)[1]
+    compared, notes = _compared(logits / temperature, labels, groups, seed)
+    missing = scores.status[~scored(scores)]
+    return Recalibration(
+        method=chosen,
+        before=before,
+        after=after,
+        outcomes=tuple(_outcome(point, p_fake, labels) for point in points),
+        compared=compared,
+        source=source,
+        sha256=sha256,
+        n_real=len(labels) - n_fake,
+        n_fake=n_fake,
+        n_groups=len(np.unique(groups)),
+        not_scored=dict(Counter(missing.tolist()).most_common()),
+        shift=shift,
+        notes=(*notes, *_about_groups(labels, groups)),
+    )
+
+
+def _check_reals(n_real: int, n_fake: int) -> None:
+    if not n_real:
+        raise MetricUndefined(
+            f"none of the {n_fake} scored items is real; operating points are chosen on reals. "
+            "Give some: they suffice, without any fake.",
+            code="no_reals",
+        )
+
+
+def _fitted(method: Method, logits: Array, labels: Labels, before: Affine) -> Affine:
+    if method == "temperature":
+        temperature = fit_temperature(logits, labels)
+        low, high = TEMPERATURES
+        if not low * 1.01 < temperature < high / 1.01:
+            why = "apart entirely" if temperature < 1 else "not apart at all, or the wrong way"
+            raise MetricUndefined(
+                f"these scores set the classes {why}, so that no temperature is the best one "
+                f"(the search ended at {temperature:.3g}). Give more data, or keep the present "
+                "one by --method none.",
+                code="undetermined",
+            )
+        return Affine(temperature)
+    if method == "platt":
+        fitted = fit_platt(logits, labels)
+        if not fitted.a > 0:
+            raise MetricUndefined(
+                f"Platt's slope is {fitted.a:.3g}: on these data reals score above fakes, and a "
+                "calibration must not turn answers round. Look at the labels, or at "
+                "`unmask evaluate`.",
+                code="reversed",
+            )
+        return Affine(1 / fitted.a, fitted.b / fitted.a)
+    return before
+
+
+def _shift(p_fake: Array, prior: float) -> Shift:
+    found = estimate_shift(p_fake, prior=prior)
+    if found.limited:
+        raise MetricUndefined(
+            f"the unlabelled scores ask for a share of fakes of {found.estimated:.3g} or beyond, "
+            f"from {prior:.3g}: more than another share alone explains. Other cameras or other "
+            "kinds of fakes look just like that; calibrate on labelled data from there instead.",
+            code="shift_limited",
+        )
+    return found
+
+
+def _compared(
+    logits: Array, labels: Labels, groups: npt.NDArray[np.intp], seed: int
+) -> tuple[tuple[Calibrated, ...], tuple[str, ...]]:
+    if not labels.any():
+        return (), ("reals only: the map from logits to P(fake) stays as it was",)
+    try:
+        return compare_maps(logits, labels, groups, seed=seed), ()
+    except MetricUndefined as error:
+        return (), (f"the maps are not compared: {error}",)
+
+
+def _about_groups(labels: Labels, groups: npt.NDArray[np.intp]) -> tuple[str, ...]:
+    n_real, n_groups = int(np.sum(labels == 0)), len(np.unique(groups[labels == 0]))
+    if n_groups == n_real:
+        return ()
+    return (
+        f"the {n_real} reals come from {n_groups} groups (videos, identities), and the intervals "
+        "of the false-positive rate count them as independent: they are too narrow",
+    )
+
+
+def _outcome(point: OperatingPoint, p_fake: Array, labels: Labels) -> Outcome:
+    fake = p_fake >= point.fake_at
+    between = ~fake & (p_fake >= point.real_below)
+    return Outcome(
+        point,
+        false_alarms=float(fake[labels == 0].mean()),
+        found=float(fake[labels == 1].mean()) if labels.any() else None,
+        inconclusive=float(between.mean()),
+    )

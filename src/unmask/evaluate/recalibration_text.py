@@ -1,0 +1,91 @@
+"""A new calibration in words: for a terminal, and for the model card."""
+
+from __future__ import annotations
+
+from unmask.evaluate.recalibration import Outcome, Recalibration
+
+__all__ = ["card_section", "to_text"]
+
+_NAMES = {
+    "none": "as it was",
+    "temperature": "temperature",
+    "platt": "Platt",
+    "isotonic": "isotonic",
+}
+
+
+def to_text(found: Recalibration) -> str:
+    """What was measured and what is stored, in lines of at most 100 columns but for the notes."""
+    lines = [f"{found.source}: {found.n_real} real, {found.n_fake} fake, {found.n_groups} groups"]
+    if found.compared:
+        lines += ["", f"{'P(fake), cross-validated':26}{'log loss':>10}{'ECE':>8}{'Brier':>8}"]
+        lines += [
+            f"{_NAMES[each.name]:26}{each.log_loss:10.4f}{each.ece:8.4f}{each.brier:8.4f}"
+            for each in found.compared
+        ]
+    lines += ["", f"stored: {_stored(found)}"]
+    header = ("operating point", "fake from", "real below", "FPR [95 %]", "found", "inconclusive")
+    lines += ["", "{:16}{:>11}{:>12}{:>24}{:>8}{:>14}".format(*header)]
+    lines += [
+        f"{outcome.point.name:16}{outcome.point.fake_at:11.4f}{outcome.point.real_below:12.4f}"
+        f"{_rate(outcome):>24}{_found(outcome):>8}{outcome.inconclusive:14.3f}"
+        for outcome in found.outcomes
+    ]
+    return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
+
+
+def card_section(found: Recalibration, command: str) -> str:
+    """Markdown, from its heading on, for ``README.md`` of the detector."""
+    lost = sum(found.not_scored.values())
+    parts = [
+        "## Calibration",
+        "This replaces the temperature and the operating points that stand elsewhere on this card. "
+        f"Data: {found.source}; {found.n_real} real and {found.n_fake} fake pictures in "
+        f"{found.n_groups} groups, {lost} more without a score; SHA-256 `{found.sha256}`. "
+        f"Stored: {_stored(found)}.",
+    ]
+    if found.compared:
+        rows = "\n".join(
+            f"| {_NAMES[each.name]} | {each.log_loss:.4f} | {each.ece:.4f} | {each.brier:.4f} |"
+            for each in found.compared
+        )
+        parts.append(
+            "P(fake) by each map on groups that it was not fitted to:\n\n"
+            f"| map | log loss | ECE | Brier |\n|---|---|---|---|\n{rows}"
+        )
+    rows = "\n".join(
+        f"| `{each.point.name}` | {each.point.fake_at:.4f} | {each.point.real_below:.4f} "
+        f"| {_rate(each)} | {_found(each)} | {each.inconclusive:.3f} |"
+        for each in found.outcomes
+    )
+    parts.append(
+        "| operating point | fake from | real below | false alarms [95 %] | fakes found "
+        f"| inconclusive |\n|---|---|---|---|---|---|\n{rows}"
+    )
+    parts += [f"- {note}" for note in found.notes]
+    return "\n\n".join([*parts, f"```\n{command}\n```"])
+
+
+def _stored(found: Recalibration) -> str:
+    after, before = found.after, found.before
+    if after == before:
+        text = f"temperature {before.temperature:.4g} as before"
+    else:
+        text = f"temperature {after.temperature:.4g} (before {before.temperature:.4g})"
+    if after.bias:
+        text += f", {after.bias:+.4g} in the bias of the head"
+    if found.shift is not None:
+        text += (
+            f" (corrected for a share of fakes of {found.shift.estimated:.3g} instead of "
+            f"{found.shift.prior:.3g})"
+        )
+    return text
+
+
+def _rate(outcome: Outcome) -> str:
+    point = outcome.point
+    return f"{outcome.false_alarms:.4f} [{point.fpr_low:.4f}, {point.fpr_high:.4f}]"
+
+
+def _found(outcome: Outcome) -> str:
+    return "n/a" if outcome.found is None else f"{outcome.found:.3f}"
