@@ -550,6 +550,7 @@ def test_the_labels_that_mean_fake_are_given_on_the_command_line(cli, tmp_path):
     )
     assert outcome.code == 0
     assert "domain: face" in outcome.out
+    assert "note: How the faces were cut that it learnt from is not known" in outcome.out
 
 
 def test_an_image_classifier_has_no_base(tmp_path):

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import runpy
 import shutil
 from pathlib import Path
 
@@ -157,6 +158,17 @@ def b32_shapes():
         shapes[f"{norm}.weight"] = shapes[f"{norm}.bias"] = (768,)
     named = {f"backbone.{name}": shape for name, shape in shapes.items()}
     return named | {"head.weight": (2, 768), "head.bias": (2,)}
+
+
+def test_the_benchmark_makes_the_layout_of_the_released_files():
+    # 391 tensors of the tower, three more for each of 96 projections, and the head.
+    script = Path(__file__).parents[1] / "benchmarks" / "convert.py"
+    names = runpy.run_path(str(script))
+    with torch.device("meta"):
+        state = names["released_layout"](names["large_tower"](), split=False)
+    assert len(state) == 681
+    assert sum(value.numel() for value in state.values()) == 303_378_530
+    assert {f"module.{key}" for key in b32_shapes()} <= set(state)
 
 
 def test_pictures_are_prepared_as_the_published_scripts_do_it(base):
