@@ -166,6 +166,17 @@ def test_all_together_is_told_only_where_it_adds():
     assert "together" in said([*parts, row(0.95, "all")])["file_shortcut"].message
 
 
+def test_equal_files_of_unequal_detail_are_not_sent_to_equalize():
+    assert "does not mend this" in said([row(0.7, "bytes")])["file_shortcut"].message
+    both = said([row(0.7, "bytes"), row(0.7, "jpeg")])["file_shortcut"].message
+    assert "run 'unmask equalize" in both
+
+
+def test_groups_that_do_not_all_tell_alone_help_to_tell():
+    message = said([row(0.7, "size"), row(1.0, "format")])["file_shortcut"].message
+    assert "each help to tell" in message
+
+
 def test_the_best_feature_is_named():
     features = (FeatureScore("width", 0.9, "width: 250 in 0 % of fakes, 100 % of reals"),)
     assert "width: 250" in said([row(0.9, "size", features=features)])["file_shortcut"].message

@@ -175,6 +175,20 @@ def test_medians_are_told_where_values_are_many():
     assert contrast(column, LABELS) == "file bytes: median 60 for fakes, 59 for reals"
 
 
+def test_a_large_median_is_written_in_full():
+    said = contrast(Column("bytes", "file bytes", np.arange(120.0) * 1000), LABELS)
+    assert said == "file bytes: median 60,000 for fakes, 59,000 for reals"
+
+
+def test_a_feature_that_no_file_has_is_said_to_be_in_none():
+    assert contrast(Column("jpeg", "quality", np.full(120, np.nan)), LABELS).endswith("in no file")
+
+
+def test_the_median_of_a_class_without_values_is_none():
+    values = np.where(LABELS == 1, np.nan, np.arange(120.0))
+    assert "median none for fakes" in contrast(Column("jpeg", "quality", values), LABELS)
+
+
 def test_a_share_of_a_hundred_per_cent_is_exact():
     values = np.zeros(1000)
     values[0] = 1.0

@@ -33,7 +33,10 @@ def _share(values: npt.NDArray[np.float64], value: float) -> float:
 
 def _median(values: npt.NDArray[np.float64]) -> str:
     known = values[~np.isnan(values)]
-    return f"{np.median(known):.3g}" if len(known) else "none"
+    if not len(known):
+        return "none"
+    median = float(np.median(known))
+    return f"{median:,.0f}" if median >= 1000 else f"{median:.3g}"
 
 
 def _percent(share: float) -> str:

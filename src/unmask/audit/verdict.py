@@ -68,8 +68,7 @@ def _separable(rows: Sequence[Separability]) -> Iterator[Finding]:
             yield Finding(
                 _level(files),
                 "file_shortcut",
-                f"{_listed(files)} {_tell(files)} {who}. A detector can learn this instead of "
-                "forgery: run 'unmask equalize SRC DST'.",
+                f"{_listed(files)} {_tell(files)} {who}. {_advice(files)}",
                 dataset,
             )
         thumbnails = [row for row in found if row.group == THUMBNAIL]
@@ -126,13 +125,23 @@ def _who(dataset: str, against: str, *, several: bool) -> str:
     return f"real from fake{where}"
 
 
+def _advice(rows: Sequence[Separability]) -> str:
+    """What to do about files that differ; equal files of unequal pictures cannot be mended."""
+    if {row.group for row in rows} <= {"bytes", ALL}:
+        return (
+            "Format, size and compression are alike; what differs is how much detail the pictures "
+            "have (sharpness, noise, background). 'unmask equalize' does not mend this."
+        )
+    return "A detector can learn this instead of forgery: run 'unmask equalize SRC DST'."
+
+
 def _level(rows: Sequence[Separability]) -> Level:
     return "leak" if max(row.auc or 0.0 for row in rows) >= LEAK_AUC else "caution"
 
 
 def _tell(rows: Sequence[Separability]) -> str:
     plural = len(rows) > 1
-    if _level(rows) == "leak":
+    if min(row.auc or 0.0 for row in rows) >= LEAK_AUC:
         return "each alone tell" if plural else "alone tells"
     return "each help to tell" if plural else "alone helps to tell"
 
