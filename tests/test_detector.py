@@ -18,6 +18,7 @@ from transformers import (
     pipeline,
 )
 
+from tiny_detectors import write_pictures
 from tiny_towers import CLIP, TOWERS
 from unmask.errors import (
     ConfigError,
@@ -530,6 +531,17 @@ def test_the_labels_that_mean_fake_can_be_given(classifier_folder):
         for label in ("LABEL_0", "LABEL_1")
     )
     np.testing.assert_allclose(one, -other, rtol=0, atol=1e-6)
+
+
+def test_scan_takes_the_labels_that_mean_fake_by_option(cli, classifier_folder, tmp_path):
+    folder = write_pictures(tmp_path / "in", ["a.png"])
+    arguments = ("scan", folder, "-d", classifier_folder, "--device", "cpu", "--json")
+    assert "--fake-label" in cli(*arguments).err
+    one, other = (
+        json.loads(cli(*arguments, "--fake-label", label).out)["p_fake"]
+        for label in ("LABEL_0", "LABEL_1")
+    )
+    assert abs(one + other - 1) < 1e-6
 
 
 def test_a_classifier_needs_no_fresh_head(classifier_folder):
