@@ -41,7 +41,10 @@ def to_text(evaluation: Evaluation) -> str:
         f"frames to videos by {evaluation.aggregation}"
     )
     if evaluation.comparisons:
-        console.print(_comparisons(evaluation.comparisons))
+        first = evaluation.comparisons[0]
+        console.print(f"\n{one_line(first.first)} minus {one_line(first.second)}:")
+        console.print(_comparisons([e for e in evaluation.comparisons if e.metric == "auc"]))
+        console.print("The report compares the other metrics too.")
     if evaluation.worst_slice is not None:
         console.print(_worst(evaluation.worst_slice))
     for note in evaluation.notes:
@@ -108,8 +111,7 @@ def _number(interval: Interval | None) -> str:
 
 
 def _comparisons(comparisons: Sequence[Comparison]) -> Table:
-    first, second = comparisons[0].first, comparisons[0].second
-    table = _table("data set", "metric", f"{one_line(first)} - {one_line(second)}", "p (DeLong)")
+    table = _table("data set", "metric", "difference [95 %]", "p (DeLong)")
     for each in comparisons:
         table.add_row(
             one_line(each.dataset),

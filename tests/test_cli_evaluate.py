@@ -1,0 +1,410 @@
+"""``unmask evaluate``: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from running import Cli, Outcome, process
+from tiny_detectors import noise_image, save_detector, write_picture
+from unmask.cli import app
+from unmask.cli.evaluate_outputs import default_folder
+from unmask.evaluate import report_html
+from unmask.evaluate.report_json import read_json
+from unmask.evaluate.table_file import read_scores
+from unmask.pipeline import Pipeline
+
+FILES = ["report.html", "report.json", "report.md", "scores.parquet"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Ten reals and ten fakes in a manifest, half of them from each of two data sets."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = ["path,label,dataset,generator,split,camera"]
+    for number in range(20):
+        label = "fake" if number % 2 else "real"
+        name = f"{label}{number}.png"
+        write_picture(folder / name, noise_image(number, (24, 24)))
+        dataset = "ab"[number // 10]
+        generator = "gan" if number % 2 else ""
+        rows.append(f"{name},{label},{dataset},{generator},val,c{number % 3}")
+    (folder / "list.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder / "list.csv"
+
+
+@pytest.fixture(scope="module")
+def other_folder(tmp_path_factory) -> Path:
+    """A detector whose head is the opposite of the first one's, nearly."""
+    return save_detector(tmp_path_factory.mktemp("other") / "other", domain="image")
+
+
+@pytest.fixture(autouse=True)
+def plain(scored, monkeypatch) -> None:
+    """Pages without plots, which take most of the time; the one of ``scored`` has them."""
+    monkeypatch.setattr(report_html, "write_html", lambda _evaluation: "<html></html>")
+
+
+@pytest.fixture
+def evaluate(cli: Cli, image_folder: Path, data: Path, tmp_path: Path) -> Cli:
+    """``unmask evaluate`` of the tiny detector on the data, into ``out``."""
+
+    def run(*arguments: object, **changed: object) -> Outcome:
+        given = {"-d": image_folder, "-o": tmp_path / "out", "--device": "cpu", "--bootstraps": 20}
+        given |= {f"--{name}": value for name, value in changed.items()}
+        flat = [part for pair in given.items() for part in pair]
+        return cli("evaluate", data, *flat, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory, image_folder, data) -> Path:
+    """The whole report of the tiny detector."""
+    folder = tmp_path_factory.mktemp("scored") / "out"
+    given = ["evaluate", data, "-d", image_folder, "-o", folder, "--device", "cpu"]
+    arguments = [str(each) for each in (*given, "--bootstraps", 20)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["unmask", *arguments])
+        assert app(arguments, standalone_mode=False) == 0
+    return folder
+
+
+@pytest.fixture
+def table(scored: Path, tmp_path: Path) -> Path:
+    """A copy of the scores in a folder of its own."""
+    (tmp_path / "kept").mkdir()
+    return Path(shutil.copy(scored / "scores.parquet", tmp_path / "kept" / "scores.parquet"))
+
+
+# What it writes and prints
+
+
+def test_the_folder_holds_the_report_in_three_forms_and_the_scores(scored):
+    assert sorted(path.name for path in scored.iterdir()) == FILES
+
+
+def test_the_page_is_whole(scored):
+    text = (scored / "report.html").read_text(encoding="utf-8")
+    assert text.rstrip().endswith("</html>")
+    assert "<svg" in text
+
+
+def test_the_report_has_rows_of_data_sets_mean_all_and_generators(scored):
+    found = read_json(scored / "report.json")
+    assert [(row.name, row.kind) for row in found.rows] == [
+        ("a", "dataset"), ("b", "dataset"), ("mean", "mean"), ("all", "all"), ("gan", "generator"),
+    ]  # fmt: skip
+
+
+def test_the_report_says_by_whom_with_what_and_how_long(scored):
+    found = read_json(scored / "report.json")
+    assert found.detector.trained
+    assert found.command.startswith("unmask evaluate")
+    assert found.settings["reading"]["split"] == "all"
+    assert {"reading", "loading", "scoring", "measuring", "items_per_s"} <= set(found.timing)
+    assert found.threshold.source.startswith("operating point fpr5, from made up")
+
+
+def test_the_scores_hold_the_manifests_columns(scored):
+    scores = read_scores(scored / "scores.parquet")
+    assert scores.extra["camera"].tolist()[:3] == ["c0", "c1", "c2"]
+    assert set(scores.extra["format"]) == {"png"}
+
+
+def test_the_table_on_the_terminal_fits_100_columns(evaluate):
+    found = evaluate()
+    assert found.code == 0
+    assert max(map(len, found.out.splitlines())) <= 100
+    assert found.out.splitlines()[0].split()[:3] == ["data", "set", "unit"]
+    assert any(line.startswith("threshold 0.6") for line in found.out.splitlines())
+
+
+def test_stderr_says_where_it_is(evaluate, out):
+    assert evaluate().err.splitlines() == [f"wrote {out}"]
+
+
+def test_json_on_stdout_is_the_report(evaluate, out):
+    found = evaluate("--json")
+    assert json.loads(found.out) == json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def test_a_folder_name_is_made_of_detector_and_data():
+    found = default_folder("org/model", ["x/a b.csv", "y", "z", "w"])
+    assert found == Path("evaluation/model-a_b-y-z-and-1-more")
+
+
+# Choices
+
+
+def test_a_fixed_threshold_is_used_and_named(evaluate, out):
+    evaluate("--threshold", "0.3")
+    threshold = read_json(out / "report.json").threshold
+    assert (threshold.value, threshold.source) == (0.3, "fixed")
+
+
+def test_an_operating_point_is_chosen_by_name(evaluate, out):
+    evaluate("--operating-point", "fpr1")
+    assert read_json(out / "report.json").threshold.value == 0.9
+
+
+def test_a_split_can_be_chosen_and_one_without_samples_is_an_error(evaluate):
+    assert evaluate("--split", "val").code == 0
+    found = evaluate("--split", "test", "--overwrite")
+    assert found.code == 2
+    assert "no sample of the split 'test'" in found.err
+
+
+def test_a_manifests_column_is_sliced_by(evaluate, out):
+    evaluate("--slice", "camera")
+    slices = read_json(out / "report.json").slices
+    assert [each.value for each in slices if each.column == "camera"] == ["c0", "c1", "c2"]
+
+
+def test_the_published_protocol_can_be_chosen(evaluate, out):
+    assert evaluate("--protocol", "deepfakebench").code == 0
+    assert read_json(out / "report.json").protocol == "deepfakebench"
+
+
+def test_top_k_says_how_many(evaluate, out):
+    evaluate("--video-aggregation", "top-k:5")
+    assert read_json(out / "report.json").aggregation == "top-5"
+
+
+def test_altered_pictures_are_scored_where_asked(evaluate, out):
+    evaluate("--perturb", "jpeg@3,blur@1")
+    kinds = {(each.kind, each.severity) for each in read_json(out / "report.json").robustness}
+    assert kinds == {("none", 0), ("jpeg", 3), ("blur", 1)}
+    assert sorted(path.name for path in (out / "altered").iterdir()) == [
+        "blur-1.parquet", "jpeg-3.parquet",
+    ]  # fmt: skip
+
+
+# Gates
+
+
+def test_a_gate_that_holds_is_exit_code_3_after_the_report_is_written(evaluate, out):
+    found = evaluate("--fail-if", "auc@mean<=1", "--fail-if", "coverage@all<1")
+    assert found.code == 3
+    assert "fail: auc@mean<=1: pictures: " in found.err
+    assert "pass: coverage@all<1: pictures: 1.000" in found.err
+    assert sorted(path.name for path in out.iterdir()) == FILES
+
+
+def test_a_gate_slices_by_its_column(evaluate, out):
+    assert evaluate("--fail-if", "fpr@camera>=0").code == 3
+    assert "camera" in {each.column for each in read_json(out / "report.json").slices}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--fail-if", "auc@mean"], "is no condition"),
+        (["--fail-if", "auc@meen<1"], "Did you mean 'mean'"),
+        (["--slice", "camra"], "Did you mean 'camera'"),
+        (["--join", "a+c"], "no data set 'c' to join"),
+        (["--threshold", "best"], "None is ever fitted"),
+        (["--threshold", "1.5"], "from 0 to 1"),
+        (["--threshold", "0.5", "--operating-point", "fpr5"], "contradict"),
+        (["--protocol", "deepfakebench", "--threshold", "0.4"], "of its own"),
+        (["--protocol", "deepfakebench", "--perturb", "jpeg"], "protocol unmask only"),
+        (["--video-aggregation", "mean:3"], "expected mean"),
+        (["--video-aggregation", "top-k:0"], "expected mean"),
+        (["--label", "cat"], "NAME=real"),
+        (["--perturb", "jpg"], "Did you mean 'jpeg'"),
+        (["--scores", "x.parquet"], "--detector and --scores"),
+        (["--compare", "a", "b"], "--detector and --compare"),
+    ],
+)
+def test_wrong_use_is_exit_code_2_before_any_work(evaluate, monkeypatch, arguments, sentence):
+    def worked(*_args: object, **_options: object) -> None:
+        raise AssertionError("scoring began")
+
+    monkeypatch.setattr(Pipeline, "__init__", worked)
+    found = evaluate(*arguments)
+    assert found.code == 2
+    assert sentence in found.err
+
+
+def test_an_unknown_operating_point_is_exit_code_2(evaluate):
+    found = evaluate("--operating-point", "fpr2")
+    assert found.code == 2
+    assert "no operating point 'fpr2'" in found.err
+
+
+def test_a_finder_without_faces_is_exit_code_2(evaluate):
+    found = evaluate("--faces", "none", "--finder", "yunet")
+    assert found.code == 2
+    assert "--faces none" in found.err
+
+
+def test_without_data_and_scores_there_is_nothing_to_do(cli):
+    found = cli("evaluate")
+    assert found.code == 2
+    assert "no DATA" in found.err
+
+
+# What is there is not lost
+
+
+def test_an_evaluation_is_not_replaced_unasked(evaluate, out):
+    evaluate()
+    before = (out / "report.json").read_bytes()
+    found = evaluate()
+    assert found.code == 2
+    assert "--overwrite" in found.err
+    assert (out / "report.json").read_bytes() == before
+
+
+def test_overwrite_replaces_it_and_what_belonged_to_it(evaluate, out):
+    evaluate("--perturb", "jpeg@1")
+    (out / "compared.parquet").write_bytes(b"old")
+    assert evaluate("--overwrite", seed=1).code == 0
+    assert read_json(out / "report.json").seed == 1
+    assert not (out / "compared.parquet").exists()
+    assert list((out / "altered").iterdir()) == []
+
+
+def test_a_file_in_place_of_the_folder_is_an_error(evaluate, out):
+    out.write_text("mine", encoding="utf-8")
+    found = evaluate()
+    assert found.code == 2
+    assert "is a file" in found.err
+
+
+def test_an_interrupted_evaluation_goes_on(evaluate, out, monkeypatch, crops):
+    real = Pipeline.__call__
+
+    def interrupted(self, samples, **options):
+        for number, result in enumerate(real(self, samples, **options)):
+            if number == 8:
+                raise KeyboardInterrupt
+            yield result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "__call__", interrupted)
+        found = evaluate("--batch-size", 4)
+    assert found.code == 130
+    assert "goes on" in found.err
+    assert not (out / "report.json").exists()
+    before = sum(crops)
+    assert evaluate("--batch-size", 4).code == 0
+    assert sum(crops) - before == 12
+    assert sorted(path.name for path in out.iterdir()) == FILES
+
+
+def test_an_interrupted_evaluation_does_not_go_on_with_other_options(evaluate, monkeypatch):
+    def interrupted(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "__call__", interrupted)
+        assert evaluate().code == 130
+    found = evaluate("--min-face-px", 50)
+    assert found.code == 2
+    assert "begun with other settings" in found.err
+
+
+def test_a_report_that_cannot_be_written_names_the_scores(evaluate, out):
+    out.mkdir()
+    (out / "report.md").mkdir()
+    found = evaluate("--overwrite")
+    assert found.code == 2
+    assert f"--scores {out / 'scores.parquet'}" in found.err
+    assert read_scores(out / "scores.parquet").meta.detector
+
+
+# From scores
+
+
+def test_scores_give_the_same_numbers_without_a_model(cli, scored, table, monkeypatch):
+    monkeypatch.setattr("unmask.models.detector.load", None)
+    found = cli("evaluate", "--scores", table, "--bootstraps", 20)
+    assert found.code == 0
+    again = read_json(table.parent / "report.json")
+    assert again.rows == read_json(scored / "report.json").rows
+
+
+def test_scores_are_reported_without_torch(table):
+    code = (
+        "import sys; from unmask.cli import app; from unmask.evaluate import report_html;"
+        "report_html.write_html = lambda _: '';"
+        f"app(['evaluate', '--scores', {str(table)!r}, '--bootstraps', '5', '--no-thumbnails'],"
+        "standalone_mode=False); assert 'torch' not in sys.modules"
+    )
+    done = process("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_several_scores_are_joined(cli, data, image_folder, table, tmp_path):
+    half = tmp_path / "half.csv"
+    lines = data.read_text(encoding="utf-8").splitlines()
+    rows = [f"{data.parent / line}".replace(",a,", ",z,") for line in lines[1:5]]
+    half.write_text("\n".join([lines[0], *rows]), encoding="utf-8")
+    common = ("--device", "cpu", "--bootstraps", 0)
+    cli("evaluate", half, "-d", image_folder, "-o", tmp_path / "half", *common)
+    scores = ("--scores", table, "--scores", tmp_path / "half" / "scores.parquet")
+    assert cli("evaluate", *scores, "-o", tmp_path / "both", "--bootstraps", 0).code == 0
+    names = [row.name for row in read_json(tmp_path / "both" / "report.json").rows]
+    assert names[:3] == ["a", "b", "z"]
+
+
+def test_scores_need_no_data(cli, data, table):
+    found = cli("evaluate", data, "--scores", table)
+    assert found.code == 2
+    assert "not needed" in found.err
+
+
+def test_scores_hold_one_operating_point(cli, table):
+    found = cli("evaluate", "--scores", table, "--operating-point", "fpr1")
+    assert found.code == 2
+    assert "judged at the operating point 'fpr5', not 'fpr1'" in found.err
+    assert cli("evaluate", "--scores", table, "--operating-point", "fpr5").code == 0
+
+
+def test_a_misspelt_name_is_an_error_for_scores_too(cli, table):
+    found = cli("evaluate", "--scores", table, "--fail-if", "fpr@camra>0.1")
+    assert found.code == 2
+    assert "Did you mean 'camera'" in found.err
+
+
+def test_altered_pictures_without_kept_scores_are_an_error(cli, table):
+    found = cli("evaluate", "--scores", table, "--perturb", "jpeg@1")
+    assert found.code == 2
+    assert "was not scored" in found.err
+
+
+# Comparison
+
+
+def test_two_detectors_are_compared_on_the_same_data(
+    cli, data, image_folder, other_folder, tmp_path
+):
+    out = tmp_path / "out"
+    common = ("-o", out, "--device", "cpu", "--bootstraps", 20)
+    found = cli("evaluate", data, "--compare", image_folder, other_folder, *common)
+    assert found.code == 0
+    comparisons = read_json(out / "report.json").comparisons
+    assert {each.dataset for each in comparisons} == {"a", "b", "mean", "all"}
+    assert (out / "compared.parquet").exists()
+    assert "p (DeLong)" in found.out
+    assert max(map(len, found.out.splitlines())) <= 100
+
+
+def test_two_tables_of_scores_are_compared_without_data(cli, table, tmp_path):
+    out = tmp_path / "out"
+    found = cli("evaluate", "--compare", table, table, "-o", out, "--bootstraps", 5)
+    assert found.code == 0
+    first = read_json(out / "report.json").comparisons[0]
+    assert first.difference.value == 0
+    assert np.isfinite(first.p_value)
