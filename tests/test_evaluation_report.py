@@ -506,14 +506,14 @@ def test_a_combination_that_was_not_run_is_a_dash():
 
 def test_the_name_of_an_alteration_is_never_a_formula():
     cell = Robustness("set", "$x^2$<b>", 1, Measure("auc", None, "none"), Coverage(1, 0))
-    assert "$x^2$&lt;b&gt;" in robustness_plot([cell], "a")
+    assert ">$x^2$&lt;b&gt;<" in robustness_plot([cell], "a")
 
 
 def test_settings_of_the_user_change_no_plot():
     import matplotlib as mpl
 
     before = roc_plot(FULL.curves, "a")
-    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
+    with mpl.rc_context({"font.size": 30, "xtick.direction": "in", "svg.fonttype": "path"}):
         assert roc_plot(FULL.curves, "a") == before
         assert mpl.rcParams["font.size"] == 30
 
