@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tiny_towers import TOWERS
 from unmask.models.adapter import save_adapter
@@ -49,12 +50,20 @@ def save_base(folder: Path, family: str, features: Sequence[str] = ("pooler",), 
     return folder
 
 
+@lru_cache
+def _tower(folder: Path, features: tuple[str, ...]) -> tuple[nn.Module, str]:
+    """A tower that nobody changes, and the hash of its content."""
+    tower = load_backbone(folder, features)
+    return tower, content_sha256(tensor_digests(tower))
+
+
 def plain_model(
     folder: Path, features: Sequence[str] = ("pooler",)
 ) -> tuple[UnmaskForImageClassification, BackboneSource]:
     """A detector on the tower in a folder, before any training, and what its tower is."""
-    tower = load_backbone(folder, features)
-    source = BackboneSource(str(folder), None, content_sha256(tensor_digests(tower)))
+    tower, sha256 = _tower(folder, tuple(features))
+    tower = copy.deepcopy(tower)
+    source = BackboneSource(str(folder), None, sha256)
     spec = DetectorSpec(
         backbone_config=backbone_config_of(tower.config),
         features=tuple(features),
