@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from unmask.errors import SourceError
 from unmask.sources import read_sources
 from unmask.types import Sample
 
-__all__ = ["apart", "cell_weights", "read_labelled", "unit"]
+__all__ = ["apart", "cell_weights", "counted", "read_labelled", "unit"]
 
 _VALIDATION_SHARE = 0.2
 
@@ -122,6 +123,15 @@ def unit(sample: Sample) -> str:
     """What counts once in a metric: the video of a frame, else the picture itself."""
     name = f"{sample.video}" if sample.video else f"{sample.path}"
     return f"{sample.dataset}/{sample.label}/{name}"
+
+
+def counted(samples: Iterable[Sample]) -> dict[str, int]:
+    """How many samples there are, by ``part/data set/class``."""
+    names = (
+        f"{sample.split}/{sample.dataset or 'data'}/{'fake' if sample.label else 'real'}"
+        for sample in samples
+    )
+    return dict(sorted(Counter(names).items()))
 
 
 def cell_weights(samples: Sequence[Sample]) -> npt.NDArray[np.float64]:

@@ -27,7 +27,7 @@ from unmask.models.features import prefix_tokens
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.prepare import Stage
 from unmask.preprocess import Preprocess
-from unmask.train.data import apart
+from unmask.train.data import apart, counted
 from unmask.train.features import Features, Tower, features_of, hashes_of
 from unmask.train.probe import (
     Head,
@@ -324,7 +324,7 @@ def _calibrated(
     p_fake = 0.5 * (1 + np.tanh(logits / temperature / 2))  # as Detector.p_fake, never overflows
     points = operating_points(p_fake, val, source=f"validation part of {data_name}")
     everything = (*part.train.samples, *part.val.samples)
-    counts = _counts(everything)
+    counts = counted(everything)
     left_out = tuple(
         (sample.source, reason.code)
         for sample, reason in (*part.train.left_out, *part.val.left_out)
@@ -369,14 +369,6 @@ def _model(head: Head, spec: DetectorSpec, tower: Tower) -> UnmaskForImageClassi
         module.linear.bias.fill_(head.bias)
     spec = replace(spec, backbone_config=backbone_config_of(backbone.config))
     return assemble(backbone, module, spec)
-
-
-def _counts(samples: Sequence[Sample]) -> dict[str, int]:
-    names = (
-        f"{sample.split}/{sample.dataset or 'data'}/{'fake' if sample.label else 'real'}"
-        for sample in samples
-    )
-    return dict(sorted(Counter(names).items()))
 
 
 def _outcomes(
