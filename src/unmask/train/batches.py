@@ -1,0 +1,125 @@
+"""From cached crops to the tensors of a step, made ahead by threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.flow import ordered
+from unmask.preprocess import Preprocess
+from unmask.train.crops import CachedCrop, Crops
+from unmask.train.sampling import slot_rng
+from unmask.types import Image
+
+__all__ = ["Batch", "Batches", "Change", "Share", "crop_batches", "tensor_batches"]
+
+Change = Callable[[CachedCrop, int, np.random.Generator], tuple[Image, int]]
+"""Given a crop, its label and where chance comes from: the altered picture, and the label that it
+has now (a real blended with itself is a fake)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of every step a process computes: part ``number`` of ``count`` equal ones."""
+
+    number: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """A process's share of one step."""
+
+    pixels: Tensor
+    """``(b, 3, H, W)`` float32."""
+    labels: Tensor
+    """``(b,)`` float32, 0 real and 1 fake."""
+
+
+Batches = Callable[[int, Share], Iterator[Batch]]
+"""Given the step to begin with and a share: the shares of that step and all after it, without
+end."""
+
+
+def crop_batches(
+    crops: Crops,
+    at: Callable[[int], int],
+    change: Change,
+    preprocess: Preprocess,
+    *,
+    batch_size: int,
+    seed: int,
+    workers: int,
+) -> Batches:
+    """Batches of altered crops.
+
+    Args:
+        crops: Of the training part.
+        at: From the number of a slot to that of its crop, see :mod:`unmask.train.sampling`.
+        change: What is done to each crop.
+        preprocess: Of the detector.
+        batch_size: Of a whole step.
+        seed: Of the alterations.
+        workers: Threads; 0 works in the calling thread.
+    """
+
+    def one(slot: int) -> tuple[Image, int]:
+        index = at(slot)
+        label = crops.samples[index].label or 0
+        image, now = change(crops[index], label, slot_rng(seed, slot))
+        if image.shape[:2] != (preprocess.height, preprocess.width):
+            image = preprocess.resize(image)
+        return image, now
+
+    def batches(first: int, share: Share) -> Iterator[Batch]:
+        size = batch_size // share.count
+        with closing(_each(one, _slots(first, share, batch_size), workers, 2 * size)) as ready:
+            while True:
+                made = list(islice(ready, size))
+                pixels = preprocess.normalize(np.stack([image for image, _ in made]))
+                labels = torch.tensor([label for _, label in made], dtype=torch.float32)
+                yield Batch(torch.from_numpy(pixels), labels)
+
+    return batches
+
+
+def tensor_batches(pixels: Tensor, labels: Tensor) -> Batches:
+    """The same pictures in every step, as tensors: what a recorded training was given.
+
+    Args:
+        pixels: ``(B, 3, H, W)``, preprocessed.
+        labels: ``(B,)`` of 0 and 1.
+    """
+
+    def batches(_first: int, share: Share) -> Iterator[Batch]:
+        own = Batch(
+            pixels.chunk(share.count)[share.number],
+            labels.chunk(share.count)[share.number].float(),
+        )
+        while True:
+            yield own
+
+    return batches
+
+
+def _each(
+    one: Callable[[int], tuple[Image, int]], slots: Iterator[int], workers: int, ahead: int
+) -> Generator[tuple[Image, int], None, None]:
+    """The result of each slot, in order; threads work ahead of what is taken."""
+    yield from ordered(one, slots, workers, workers + ahead) if workers else map(one, slots)
+
+
+def _slots(first: int, share: Share, batch_size: int) -> Iterator[int]:
+    """The numbers of the slots of a share, without end."""
+    size = batch_size // share.count
+    step = first
+    while True:
+        start = step * batch_size + share.number * size
+        yield from range(start, start + size)
+        step += 1

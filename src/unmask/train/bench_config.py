@@ -1,0 +1,167 @@
+"""The YAML files of DeepfakeBench (``effort.yaml``, ``huggingface_clip.yaml``) as our settings.
+
+Every key is honoured, or reported with the reason why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unmask.errors import ConfigError, near_names
+from unmask.train.config import checked_keys, read_document
+
+__all__ = ["Given", "read_config_file"]
+
+_MODELS = ("effort", "huggingface_clip")
+
+_ELSEWHERE = "which data are read is said on the command line"
+_OUTPUT = "what is written, and where, is said on the command line"
+_ALWAYS = "it has no counterpart here"
+_IGNORED: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            *("all_dataset", "train_dataset", "test_dataset", "dataset_json_folder", "label_dict"),
+            *("dataset_root_rgb", "rgb_dir", "lmdb", "lmdb_dir", "compression", "mode"),
+        ),
+        _ELSEWHERE,
+    ),
+    **dict.fromkeys(
+        ("log_dir", "logdir", "save_ckpt", "save_feat", "save_avg", "save_epoch", "rec_iter"),
+        _OUTPUT,
+    ),
+    **dict.fromkeys(
+        (
+            *("video_mode", "clip_size", "with_mask", "with_landmark", "dry_run", "SWA"),
+            *("start_epoch", "losstype", "pretrained", "backbone_name", "backbone_config", "ngpu"),
+            *("cudnn", "test_batchSize"),
+        ),
+        _ALWAYS,
+    ),
+    "cuda": "the device is said on the command line (--device)",
+    "workers": "the number of threads is said on the command line (--workers)",
+    "data_aug": "give 'augmentation' a preset by name; the released weights were trained with "
+    "other values than those in the file",
+}
+_PLAIN: Mapping[str, str] = {
+    "train_batchSize": "batch_size",
+    "nEpochs": "epochs",
+    "manualSeed": "seed",
+    "resolution": "resolution",
+    "mean": "mean",
+    "std": "std",
+    "huggingface_model_name": "backbone",
+}
+"""Keys whose value is taken as it is."""
+_OPTIMIZER: Mapping[str, str] = {
+    "lr": "lr",
+    "beta1": "beta1",
+    "beta2": "beta2",
+    "eps": "eps",
+    "momentum": "momentum",
+    "weight_decay": "weight_decay",
+}
+_OF_A_RECIPE = ("use_svd", "svd_rank", "base", "model_name")
+_WITH_RULES = (
+    *("optimizer", "lr_scheduler", "loss_func", "metric_scoring", "frame_num"),
+    "use_data_augmentation",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a file says, by field of :class:`unmask.train.config.TrainConfig`."""
+
+    values: Mapping[str, object]
+    ignored: tuple[str, ...] = field(default=())
+    """A sentence for each key that has no effect."""
+
+
+def read_config_file(path: Path) -> Given:
+    """The settings in a file of ours (YAML, TOML) or of DeepfakeBench (told by ``model_name``).
+
+    Raises:
+        ConfigError: If the file cannot be read, or a key or value is not understood.
+    """
+    document = read_document(path)
+    if "model_name" in document:
+        return _of_bench(document, path)
+    checked_keys(document, str(path))
+    return Given(document)
+
+
+def _of_bench(document: Mapping[str, Any], path: Path) -> Given:
+    values: dict[str, object] = {}
+    ignored: list[str] = []
+    known = {*_IGNORED, *_PLAIN, *_OF_A_RECIPE, *_WITH_RULES}
+    for key, value in document.items():
+        if key in _IGNORED:
+            ignored.append(f"{path}: {key} has no effect: {_IGNORED[key]}")
+        elif key in _PLAIN and value is not None:
+            values[_PLAIN[key]] = value
+        elif key not in known:
+            raise ConfigError(f"{path}: {key!r} is not known. {near_names(key, known)}")
+    values |= _recipe(document, path)
+    values |= _optimizer(document.get("optimizer"), path, ignored)
+    _refuse_others(document, path)
+    metric = document.get("metric_scoring", "auc")
+    if metric != "auc":
+        ignored.append(f"{path}: metric_scoring {metric!r} has no effect: the AUC decides")
+    frames = document.get("frame_num")
+    if isinstance(frames, Mapping) and "train" in frames:
+        values["frames_per_video"] = frames["train"]
+        if "test" in frames:
+            ignored.append(f"{path}: frame_num.test has no effect: validation takes all frames")
+    if document.get("use_data_augmentation") is False:
+        values["augmentation"] = "none"
+    return Given(values, tuple(ignored))
+
+
+def _recipe(document: Mapping[str, Any], path: Path) -> dict[str, object]:
+    """The recipe of the file; a model without the residual is a head on a frozen tower."""
+    name = document["model_name"]
+    if name not in _MODELS:
+        raise ConfigError(f"{path}: model_name is {name!r}. {near_names(str(name), _MODELS)}")
+    found: dict[str, object] = {"recipe": "effort"}
+    if name == "huggingface_clip" and not document.get("use_svd", False):
+        found["recipe"] = "probe"
+    elif "svd_rank" in document:
+        found["keep"] = document["svd_rank"]
+    if document.get("base") is not None:
+        found["backbone"] = document["base"]
+    return found
+
+
+def _optimizer(section: object, path: Path, ignored: list[str]) -> dict[str, object]:
+    if section is None:
+        return {}
+    kind = section.get("type") if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping) or kind not in ("adam", "sgd"):
+        raise ConfigError(f"{path}: optimizer is {section!r}; a type adam or sgd was expected")
+    found: dict[str, object] = {"optimizer": kind}
+    for key, value in (section.get(kind) or {}).items():
+        if key in _OPTIMIZER:
+            found[_OPTIMIZER[key]] = value
+        elif key == "amsgrad" and value is False:
+            continue
+        else:
+            raise ConfigError(
+                f"{path}: optimizer.{kind}.{key} is {value!r}, which is not supported; known are "
+                f"{', '.join(_OPTIMIZER)}"
+            )
+    others = [key for key in section if key not in ("type", kind)]
+    ignored += [f"{path}: optimizer.{key} has no effect: the type is {kind}" for key in others]
+    return found
+
+
+def _refuse_others(document: Mapping[str, Any], path: Path) -> None:
+    """Refuse a loss or a schedule that would change what is trained."""
+    for key, only in (("lr_scheduler", None), ("loss_func", "cross_entropy")):
+        value = document.get(key, only)
+        if value != only:
+            raise ConfigError(
+                f"{path}: {key} is {value!r}, and only {only!r} is read from such a file; say it "
+                "in a file of this tool's own settings (schedule, uniformity, ...)"
+            )
