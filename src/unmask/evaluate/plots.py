@@ -32,6 +32,8 @@ __all__ = [
     "reliability_plot",
     "robustness_plot",
     "roc_plot",
+    "styled_figure",
+    "svg_element",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -76,7 +78,7 @@ def roc_plot(curves: Sequence[Curves], key: str) -> str:
         curves: One line each.
         key: What the ids in the plot begin with, another for each plot of a page.
     """
-    with _figure(4.3, 4.1) as figure:
+    with styled_figure(4.3, 4.1) as figure:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=COLOURS["line"], linewidth=1)
         for number, curve in enumerate(curves):
@@ -87,7 +89,9 @@ def roc_plot(curves: Sequence[Curves], key: str) -> str:
         _percent(axes, np.linspace(0, 1, 6))
         axes.set_xlabel("reals called fake: FPR (%)")
         axes.set_ylabel("fakes called fake: TPR (%)")
-        return _svg(figure, key, "ROC curves: true positive rate against false positive rate")
+        return svg_element(
+            figure, key, "ROC curves: true positive rate against false positive rate"
+        )
 
 
 def det_plot(curves: Sequence[Curves], key: str) -> str:
@@ -96,7 +100,7 @@ def det_plot(curves: Sequence[Curves], key: str) -> str:
     Martin et al., The DET Curve in Assessment of Detection Task Performance (Eurospeech 1997):
     normal scores of equal spread give a straight line.
     """
-    with _figure(4.3, 4.1) as figure:
+    with styled_figure(4.3, 4.1) as figure:
         axes = figure.add_subplot()
         ends = _deviates(np.array([_LEAST, _MOST]))
         axes.plot(ends, ends, color=COLOURS["line"], linewidth=1)
@@ -113,12 +117,14 @@ def det_plot(curves: Sequence[Curves], key: str) -> str:
         axes.set_yticks(ticks, names)
         axes.set_xlabel("reals called fake: FPR (%)")
         axes.set_ylabel("fakes called real: FNR (%)")
-        return _svg(figure, key, "DET curves: false negative rate against false positive rate")
+        return svg_element(
+            figure, key, "DET curves: false negative rate against false positive rate"
+        )
 
 
 def reliability_plot(curve: Curves, threshold: float, key: str) -> str:
     """Share of fakes against P(fake), and below it how P(fake) spreads in each class."""
-    with _figure(3.3, 4.1) as figure:
+    with styled_figure(3.3, 4.1) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         if sum(curve.histogram_real) and sum(curve.histogram_fake):
             _reliability(upper, curve)
@@ -135,7 +141,7 @@ def reliability_plot(curve: Curves, threshold: float, key: str) -> str:
         lower.set_xlabel("P(fake), 0 to 1")
         lower.set_ylabel("% of class")
         label = "Reliability: share of fakes against P(fake); histograms of P(fake) by class"
-        return _svg(figure, key, label)
+        return svg_element(figure, key, label)
 
 
 def _reliability(axes: Axes, curve: Curves) -> None:
@@ -152,7 +158,7 @@ def robustness_plot(cells: Sequence[Robustness], key: str) -> str:
     columns = [0, *severities(cells)]
     at = {(cell.kind, cell.severity): cell for cell in cells}
     whole = next((cell for cell in cells if cell.severity == 0), None)
-    with _figure(1.5 + 0.55 * len(columns), 0.9 + 0.32 * len(kinds)) as figure:
+    with styled_figure(1.5 + 0.55 * len(columns), 0.9 + 0.32 * len(kinds)) as figure:
         axes = figure.add_subplot()
         for row, kind in enumerate(kinds):
             for column, severity in enumerate(columns):
@@ -166,7 +172,7 @@ def robustness_plot(cells: Sequence[Robustness], key: str) -> str:
         axes.tick_params(length=0)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        return _svg(figure, key, "AUC by alteration and severity")
+        return svg_element(figure, key, "AUC by alteration and severity")
 
 
 def _cell(axes: Axes, row: int, column: int, cell: Robustness | None) -> None:
@@ -227,7 +233,7 @@ def _histogram(axes: Axes, name: str, edges: Array, counts: Array) -> None:
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[Figure]:
+def styled_figure(width: float, height: float) -> Iterator[Figure]:
     """A figure of so many inches, in a style that nobody's settings change."""
     from matplotlib import style
     from matplotlib.figure import Figure
@@ -255,7 +261,7 @@ def _figure(width: float, height: float) -> Iterator[Figure]:
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def _svg(figure: Figure, key: str, label: str) -> str:
+def svg_element(figure: Figure, key: str, label: str) -> str:
     """The figure as an ``svg`` element for HTML: no namespaces, and only ids that are used."""
     buffer = io.BytesIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
