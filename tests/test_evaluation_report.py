@@ -365,7 +365,24 @@ def test_a_missing_p_value_says_why(page):
 
 
 def test_an_alteration_without_auc_gives_the_reason(page):
-    assert "n/a: social, severity 5: no face was found in any real" in page.words
+    assert "social 5: no face was found in any real" in page.words
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_a_data_set_without_any_auc_says_why_once(write):
+    cells = tuple(
+        Robustness("fakes", "jpeg", severity, Measure("auc", None, "no reals"), Coverage(1, 1))
+        for severity in range(6)
+    )
+    text = write(replace(EMPTY, robustness=cells))
+    assert text.count("n/a everywhere: no reals") == 1
+    assert "severity 1" not in text
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_the_matrix_of_the_mean_is_called_so(write):
+    cells = tuple(replace(each, dataset="mean") for each in FULL.robustness[:2])
+    assert "Mean over data sets" in write(replace(EMPTY, robustness=cells))
 
 
 def test_errors_are_shown_with_picture_and_reasons(page):

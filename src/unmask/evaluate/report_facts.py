@@ -12,6 +12,7 @@ from unmask.evaluate.report_tables import interval_text, row_name, share_text, u
 __all__ = [
     "absent",
     "headline",
+    "matrices",
     "missing_counts",
     "notes",
     "provenance",
@@ -89,13 +90,25 @@ def worst(evaluation: Evaluation) -> str:
 
 
 def absent(cells: Sequence[Robustness]) -> str:
-    """Why cells of a matrix have no AUC; empty where all have one."""
+    """Why cells of a matrix have no AUC, each reason once; empty where all have one."""
+    places: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.auc.interval is None:
+            reason = cell.auc.reason or "no reason was recorded"
+            places.setdefault(reason, []).append(f"{cell.kind} {cell.severity}")
     said = [
-        f"{cell.kind}, severity {cell.severity}: {cell.auc.reason or 'no reason was recorded'}"
-        for cell in cells
-        if cell.auc.interval is None
+        f"n/a everywhere: {reason}" if len(found) == len(cells) else f"{', '.join(found)}: {reason}"
+        for reason, found in places.items()
     ]
-    return f"n/a: {'; '.join(said)}" if said else ""
+    return "; ".join(said)
+
+
+def matrices(evaluation: Evaluation) -> dict[str, list[Robustness]]:
+    """The cells of each data set, by its name."""
+    found: dict[str, list[Robustness]] = {}
+    for cell in evaluation.robustness:
+        found.setdefault(cell.dataset, []).append(cell)
+    return {"Mean over data sets" if name == "mean" else name: each for name, each in found.items()}
 
 
 def missing_counts(evaluation: Evaluation) -> str:

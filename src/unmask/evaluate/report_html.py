@@ -9,6 +9,7 @@ from unmask.evaluate.plots import AT_ONCE, det_plot, reliability_plot, robustnes
 from unmask.evaluate.report_facts import (
     absent,
     headline,
+    matrices,
     missing_counts,
     notes,
     provenance,
@@ -233,19 +234,18 @@ def _comparison(evaluation: Evaluation) -> str:
 
 
 def _robustness(evaluation: Evaluation) -> str:
-    cells = evaluation.robustness
-    if not cells:
+    if not evaluation.robustness:
         return ""
     blocks = []
-    for number, name in enumerate(dict.fromkeys(cell.dataset for cell in cells)):
-        here = [cell for cell in cells if cell.dataset == name]
-        reason = absent(here)
+    for number, (name, here) in enumerate(matrices(evaluation).items()):
+        why = f'<p class="soft">{text(absent(here))}</p>' if absent(here) else ""
         matrix = table(robustness_table(here, evaluation.bootstraps), caption=False)
-        blocks.append(
-            f"<div><h3>{text(name)}</h3><figure>{robustness_plot(here, f'rob{number}')}"
-            f"{f'<figcaption>{text(reason)}</figcaption>' if reason else ''}</figure>"
-            f"<details><summary>With intervals and coverage</summary>{matrix}</details></div>"
+        shown = (
+            f"<figure>{robustness_plot(here, f'rob{number}')}</figure>{why}"
+            f"<details><summary>With intervals and coverage</summary>{matrix}</details>"
         )
+        known = any(cell.auc.interval is not None for cell in here)
+        blocks.append(f"<div><h3>{text(name)}</h3>{shown if known else why}</div>")
     return (
         "<p>AUC of the same items after an alteration; the whole flow ran again on them. The "
         f'darker, the nearer to guessing (0.5).</p><div class="plots">{"".join(blocks)}</div>'

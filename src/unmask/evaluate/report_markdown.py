@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from unmask.evaluate.evaluation import Evaluation, Slice
 from unmask.evaluate.intervals import Interval
 from unmask.evaluate.report_facts import (
+    absent,
+    matrices,
     missing_counts,
     notes,
     provenance,
@@ -111,12 +113,12 @@ def _comparison(evaluation: Evaluation) -> list[str]:
 
 
 def _robustness(evaluation: Evaluation) -> list[str]:
-    cells = evaluation.robustness
     parts = ["AUC; after the interval how many items were scored, where not all were."]
-    for name in dict.fromkeys(cell.dataset for cell in cells):
-        here = [cell for cell in cells if cell.dataset == name]
-        parts += [f"### {_text(name)}", *_table(robustness_table(here, evaluation.bootstraps))]
-    return parts if cells else []
+    for name, cells in matrices(evaluation).items():
+        known = any(cell.auc.interval is not None for cell in cells)
+        matrix = _table(robustness_table(cells, evaluation.bootstraps))
+        parts += [f"### {_text(name)}", *(matrix if known else [_text(absent(cells))])]
+    return parts if evaluation.robustness else []
 
 
 def _stability(evaluation: Evaluation) -> list[str]:

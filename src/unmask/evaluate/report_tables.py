@@ -331,4 +331,5 @@ def _moved(cell: Stability | None) -> Cell:
         return Cell("–")
     shifts = (cell.median_shift, cell.p95_shift)
     median, p95 = ("n/a" if math.isnan(shift) else f"{shift:.2f}" for shift in shifts)
-    return Cell(share_text(cell.flipped), (f"median {median}", f"95 % below {p95}"))
+    moved = (f"of {cell.n:,}", f"median {median}", f"95 % below {p95}")
+    return Cell(share_text(cell.flipped), moved)
