@@ -641,6 +641,13 @@ def test_targets_by_name_survive_the_file(base, tmp_path):
     torch.testing.assert_close(logits(load_adapter(folder)), logits(model), rtol=0, atol=1e-5)
 
 
+def test_the_description_of_an_adapter_survives_the_file(effort):
+    spec = read_spec(UnmaskConfig.from_pretrained(effort.adapter))
+    _, source = plain_model(effort.base)
+    assert spec.adapter == AdapterSpec(TUNINGS["effort"], source, tuple(LAYERS))
+    assert read_spec(spec.to_config()) == spec
+
+
 def test_published_names_are_those_of_the_file(whole_clip):
     tower = load_backbone(whole_clip / "tower", ["pooler"])
     names = published_names(tower)
