@@ -1,14 +1,26 @@
-"""The model card of a trained probe: what it learnt from, what it measured, what it cannot do."""
+"""Model cards: what a detector learnt from, what it measured, what it cannot do."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
-from unmask.models.configuration import DetectorSpec
+from unmask.models.configuration import DetectorSpec, Recipe
+from unmask.train.config import to_yaml
+from unmask.train.finetune import Finetuned
 from unmask.train.probe import Validation
 from unmask.train.recipe import Probe
 
-__all__ = ["probe_card"]
+__all__ = ["finetuned_card", "probe_card"]
+
+_RECIPES: Mapping[Recipe, str] = {
+    "probe": "its head alone was trained",
+    "effort": "the smallest singular directions of its attention projections were trained (Effort, "
+    "arXiv:2411.15633)",
+    "layernorm": "its layer norms were trained, as in GenD (arXiv:2508.06248)",
+    "lora": "low-rank changes of its attention projections were trained (LoRA, arXiv:2106.09685)",
+    "full": "all of its weights were trained",
+}
 
 
 def probe_card(probe: Probe, *, name: str, terms: str, command: str) -> str:
@@ -31,11 +43,37 @@ def probe_card(probe: Probe, *, name: str, terms: str, command: str) -> str:
                 _table(probe),
                 _notes(probe, spec),
                 "## Data and terms",
-                _data(probe, terms),
+                _of_data(probe.counts, len(probe.left_out), terms),
                 "## What it cannot do",
                 _limits(spec),
                 "## Reproduce",
                 f"```\n{command}\n```",
+            ]
+        )
+        + "\n"
+    )
+
+
+def finetuned_card(trained: Finetuned, *, name: str, terms: str, command: str) -> str:
+    """As :func:`probe_card`, of a detector whose tower was trained too."""
+    spec = trained.model.spec
+    return (
+        "\n\n".join(
+            [
+                _metadata(spec),
+                f"# {name}",
+                _what_was_trained(trained),
+                "## Measured on validation",
+                _rows(trained.validation),
+                _choice(trained),
+                "## Data and terms",
+                _of_data(trained.counts, len(trained.left_out), terms),
+                "## What it cannot do",
+                _limits(spec),
+                "## Reproduce",
+                f"```\n{command}\n```",
+                "All settings:",
+                f"```yaml\n{to_yaml(trained.config)}```",
             ]
         )
         + "\n"
@@ -50,8 +88,26 @@ def _metadata(spec: DetectorSpec) -> str:
 
 
 def _what(spec: DetectorSpec) -> str:
+    return (
+        f"A linear head on {len(spec.features)} features of a frozen vision tower "
+        f"({_tower(spec)}). {_input(spec)}"
+    )
+
+
+def _what_was_trained(trained: Finetuned) -> str:
+    spec = trained.model.spec
+    return (
+        f"A vision tower ({_tower(spec)}) with a linear head; {_RECIPES[trained.config.recipe]}. "
+        f"{_input(spec)}"
+    )
+
+
+def _tower(spec: DetectorSpec) -> str:
     source = spec.backbone_source
-    tower = f"`{source.id}`" if source else "unnamed"
+    return f"{f'`{source.id}`' if source else 'unnamed'}, {spec.backbone_config['model_type']}"
+
+
+def _input(spec: DetectorSpec) -> str:
     given = "whole picture, squashed"
     if spec.face is not None:
         given = (
@@ -59,10 +115,35 @@ def _what(spec: DetectorSpec) -> str:
             f"{spec.face.scale:g}"
         )
     return (
-        f"A linear head on {len(spec.features)} features of a frozen vision tower ({tower}, "
-        f"{spec.backbone_config['model_type']}). Input: {given}, "
-        f"{spec.preprocess.height} x {spec.preprocess.width} pixels. Features: "
+        f"Input: {given}, {spec.preprocess.height} x {spec.preprocess.width} pixels. Features: "
         f"{', '.join(f'`{feature}`' for feature in spec.features)}."
+    )
+
+
+def _rows(validation: Validation) -> str:
+    lines = ["| data set | real | fake | unit | AUC |", "|---|---|---|---|---|"]
+    for row in validation.rows:
+        unit = "video" if row.by_video else "picture"
+        lines.append(f"| {row.dataset} | {row.n_real} | {row.n_fake} | {unit} | {row.auc:.3f} |")
+    lines.append(_last("mean AUC", [validation.macro_auc]))
+    lines.append(_last("share of fakes found at 5 % false alarms", [_recall(validation)]))
+    return "\n".join(lines)
+
+
+def _choice(trained: Finetuned) -> str:
+    spec, best = trained.model.spec, trained.selection.best
+    kept = (
+        "the weights of the last step were kept"
+        if best is None
+        else (
+            f"those after step {best.step} were kept, the best by mean AUC of "
+            f"{len(trained.selection.evaluations)} evaluations on these same validation samples, "
+            "so the numbers are slightly optimistic"
+        )
+    )
+    return (
+        f"Frames of one video count once, by their mean. Of the weights {kept}.\n\n"
+        f"Temperature {spec.temperature:.3f}. Operating points:\n\n{_points(spec)}"
     )
 
 
@@ -99,11 +180,6 @@ def _recall(validation: Validation) -> float:
 
 
 def _notes(probe: Probe, spec: DetectorSpec) -> str:
-    points = "\n".join(
-        f"- `{point.name}`: fake from P(fake) {point.fake_at:.3f}, real below "
-        f"{point.real_below:.3f}, inconclusive between ({point.source})"
-        for point in spec.operating_points
-    )
     shares = "; ".join(f"{name} {share:.1%}" for name, share in probe.outcomes.items())
     whole = (
         " The last column is a probe fitted to whole pictures: part of what it sees is framing "
@@ -116,16 +192,23 @@ def _notes(probe: Probe, spec: DetectorSpec) -> str:
         "chosen on these same validation samples, among "
         f"{len(probe.tried)} combinations, so the numbers are slightly optimistic. Altered copies "
         "are mirrored, shrunk, blurred, lightened and recompressed by chance, as sharing does."
-        f"{whole}\n\nTemperature {spec.temperature:.3f}. Operating points:\n\n{points}\n\n"
+        f"{whole}\n\nTemperature {spec.temperature:.3f}. Operating points:\n\n{_points(spec)}\n\n"
         f"At the first one, of single validation pictures: {shares}."
     )
 
 
-def _data(probe: Probe, terms: str) -> str:
-    counts = "\n".join(f"- {name}: {count}" for name, count in probe.counts.items())
-    left = len(probe.left_out)
+def _points(spec: DetectorSpec) -> str:
+    return "\n".join(
+        f"- `{point.name}`: fake from P(fake) {point.fake_at:.3f}, real below "
+        f"{point.real_below:.3f}, inconclusive between ({point.source})"
+        for point in spec.operating_points
+    )
+
+
+def _of_data(counts: Mapping[str, int], left: int, terms: str) -> str:
+    listed = "\n".join(f"- {name}: {count}" for name, count in counts.items())
     return (
-        f"{terms}\n\nSamples with a crop (part/data set/class):\n\n{counts}\n\n"
+        f"{terms}\n\nSamples with a crop (part/data set/class):\n\n{listed}\n\n"
         f"{left} samples were left out: they gave no crop, or their bytes are in validation too."
     )
 

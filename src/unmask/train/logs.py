@@ -30,8 +30,15 @@ class Step:
     """Of the first group of weights."""
     gradient_norm: float
     """Before it is clipped."""
-    rate: float
-    """Crops per second since the last step."""
+    seconds: float
+    """Since the last step."""
+    crops: int
+    """In a step."""
+
+    @property
+    def rate(self) -> float:
+        """Crops per second."""
+        return self.crops / self.seconds
 
     @property
     def loss(self) -> float:

@@ -190,7 +190,8 @@ def _run(
             losses=losses,
             lr=training.optimizer.param_groups[0]["lr"],
             gradient_norm=norm,
-            rate=config.batch_size / (now - last),
+            seconds=now - last,
+            crops=config.batch_size,
         )
         last = now
         evaluation = None

@@ -1,0 +1,295 @@
+"""The two kinds of training that ``unmask train`` runs: a probe, and weights of the tower."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from unmask.cli.progress import progress
+from unmask.cli.train_progress import step_report
+from unmask.files import one_line, replacing, valid_text
+
+if TYPE_CHECKING:
+    from unmask.train.config import TrainConfig
+    from unmask.train.finetune import Finetuned
+    from unmask.train.probe import Validation
+    from unmask.train.recipe import Probe
+    from unmask.types import Sample
+
+__all__ = ["Command", "run_finetune", "run_probe"]
+
+_FEW = 5
+"""Validation units of a class below which an AUC is mostly chance."""
+
+_OF_A_PROBE = frozenset(
+    {"recipe", "backbone", "faces", "crop_scale", "features", "seed", "batch_size"}
+)
+"""The settings that mean something to a probe too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What both kinds of training are told."""
+
+    data: list[str]
+    output: Path
+    flags: Mapping[str, object]
+    """By setting, what options say."""
+    file: Mapping[str, object]
+    """By setting, what the file says."""
+    scales: tuple[float, ...]
+    features: tuple[tuple[str, ...], ...]
+    cache: Path
+    overwrite: bool
+    name: str
+    terms: str
+    license: str
+    workers: int | None
+    device: str
+    dtype: str
+    revision: str | None
+    offline: bool
+
+    @property
+    def line(self) -> str:
+        """As it was typed."""
+        return valid_text(shlex.join(["unmask", *sys.argv[1:]]))
+
+    def samples(self, seed: int) -> tuple[list[Sample], str]:
+        """The samples, and what thresholds say they come from."""
+        from unmask.train.data import read_labelled
+
+        found = read_labelled(self.data, seed=seed)
+        return found, valid_text(_named(self.data, {sample.dataset for sample in found}))
+
+
+def run_probe(command: Command, *, views: int | None, whole: bool, resume: bool, kept: str) -> None:
+    """Fit a head to a frozen tower."""
+    from unmask.errors import ConfigError
+    from unmask.train.card import probe_card
+    from unmask.train.config import checked_keys
+    from unmask.train.recipe import ProbeOptions, train_probe
+    from unmask.train.towers import load_tower
+
+    checked_keys(command.flags, "the options")
+    for key in sorted({*command.file} - _OF_A_PROBE):
+        sys.stderr.write(f"{key} has no effect on a probe\n")
+    if others := sorted({*command.flags} - _OF_A_PROBE):
+        raise ConfigError(f"{', '.join(others)} has no meaning for a probe; name another --recipe")
+    if resume or kept == "adapter":
+        raise ConfigError("a probe has neither --resume nor --as adapter; name another --recipe")
+    said: dict[str, Any] = {"backbone": "builtin", "faces": "largest", "seed": 0, "batch_size": 32}
+    said |= {**command.file, **command.flags}
+    _check_output(command, command.output)
+    lists = command.features or ((tuple(said["features"]),) if "features" in said else ())
+    given = command.scales or ((said["crop_scale"],) if "crop_scale" in said else ())
+    samples, data_name = command.samples(said["seed"])
+    tower, preprocess, source = load_tower(
+        said["backbone"],
+        features=list(chain.from_iterable(lists)),
+        revision=command.revision,
+        offline=command.offline,
+        device=command.device,
+        dtype=command.dtype,
+        batch_size=said["batch_size"],
+        workers=command.workers,
+    )
+    probe_options = ProbeOptions(
+        faces=said["faces"] == "largest",
+        scales=given or (1.0, 1.3),
+        features=lists,
+        views=2 if views is None else views,
+        compare_whole=whole,
+        seed=said["seed"],
+        license=command.license,
+        cache=command.cache,
+    )
+    probe = train_probe(
+        samples,
+        tower,
+        preprocess,
+        source,
+        probe_options,
+        data_name=data_name,
+        progress=progress,
+    )
+    card = probe_card(probe, name=command.name, terms=command.terms, command=command.line)
+    _write_probe(command, probe, card)
+
+
+def run_finetune(
+    command: Command,
+    recipe: str,
+    *,
+    views: int | None,
+    whole: bool,
+    resume: bool,
+    kept: Literal["merged", "adapter"],
+) -> None:
+    """Train weights of the tower."""
+    from unmask.errors import ConfigError
+    from unmask.train.finetune import FinetuneOptions, finetune
+    from unmask.train.loop import Interrupted
+
+    if views is not None or whole:
+        raise ConfigError(
+            "--views and --compare-whole are for a probe; of other recipes --augmentation says "
+            "how crops are altered, anew in every epoch"
+        )
+    if resume and command.overwrite:
+        raise ConfigError("--resume and --overwrite contradict each other; give one of them")
+    config = _config(command, recipe)
+    folder = command.output.with_name(f"{command.output.name}.training")
+    _check_output(command, command.output)
+    samples, data_name = command.samples(config.seed)
+    first = os.environ.get("RANK", "0") == "0"  # of several processes only one speaks
+    finetune_options = FinetuneOptions(
+        folder=folder,
+        cache=command.cache,
+        data_name=data_name,
+        command=command.line,
+        license=command.license,
+        device=command.device,
+        workers=command.workers,
+        revision=command.revision,
+        offline=command.offline,
+        resume=resume,
+        overwrite=command.overwrite,
+        adapter=kept == "adapter",
+    )
+    try:
+        with step_report() as report:
+            trained = finetune(
+                samples,
+                config,
+                finetune_options,
+                progress=progress if first else _silent,
+                report=report,
+            )
+    except Interrupted:
+        _write_page(folder, command.name, config)
+        again = command.line if resume else f"{command.line} --resume"
+        sys.stderr.write(f"a checkpoint is in {one_line(str(folder))}; go on with: {again}\n")
+        raise
+    if trained is not None:
+        _write_page(folder, command.name, config)
+        _write_finetuned(command, trained)
+
+
+def _config(command: Command, recipe: str) -> TrainConfig:
+    from unmask.errors import ConfigError
+    from unmask.train.config import make_config
+
+    flags = dict(command.flags)
+    if len(command.scales) > 1 or len(command.features) > 1:
+        raise ConfigError(
+            f"the recipe {recipe!r} trains with one --scale and one --feature list; several are "
+            "tried by a probe only"
+        )
+    if command.scales:
+        flags["crop_scale"] = command.scales[0]
+    if command.features:
+        flags["features"] = command.features[0]
+    if command.dtype == "float16":
+        raise ConfigError("trainings compute in float32 or bfloat16; float16 needs loss scaling")
+    if command.dtype != "auto":
+        flags["precision"] = command.dtype
+    return make_config(recipe, command.file, flags, where="the file of settings")
+
+
+@contextmanager
+def _silent(_what: str, _total: int) -> Iterator[Callable[[], None]]:
+    yield lambda: None
+
+
+def _check_output(command: Command, output: Path) -> None:
+    """Nothing, if the folder may be written: before hours of work, not after.
+
+    Raises:
+        ConfigError: it is, holds or lies in one of the inputs or the cache.
+        OutputError: it holds something that is no detector, or may not be replaced.
+    """
+    from unmask.errors import ConfigError
+    from unmask.models.checkpoint import check_free
+
+    place = output.resolve()
+    inputs = [("input", Path(each)) for each in command.data]
+    for what, path in [*inputs, ("cache", command.cache)]:
+        other = path.resolve()
+        if place.is_relative_to(other) or other.is_relative_to(place):
+            raise ConfigError(
+                f"the output {output} and the {what} {path} are the same or one lies in the other; "
+                "give another output folder"
+            )
+    check_free(output, overwrite=command.overwrite)
+
+
+def _named(data: list[str], datasets: set[str]) -> str:
+    """What thresholds say they come from: the data sets by name, else the files given."""
+    names = sorted(datasets - {""}) or [Path(each).name for each in data]
+    return ", ".join(names)
+
+
+def _write_page(folder: Path, name: str, config: TrainConfig) -> None:
+    from unmask.train.config import to_yaml
+    from unmask.train.logs import read_log
+    from unmask.train.page import training_page
+
+    page = training_page(read_log(folder / "log.jsonl"), name=name, settings=to_yaml(config))
+    with replacing(folder / "training.html") as file:
+        file.write(page)
+
+
+def _write_finetuned(command: Command, trained: Finetuned) -> None:
+    from unmask.models.adapter import save_adapter
+    from unmask.models.checkpoint import save
+    from unmask.train.card import finetuned_card
+
+    card = finetuned_card(trained, name=command.name, terms=command.terms, command=command.line)
+    if trained.state is None:
+        save(trained.model, command.output, card=card, overwrite=command.overwrite)
+    else:
+        save_adapter(
+            trained.model,
+            command.output,
+            state=trained.state,
+            tuning=trained.config.tuning(),
+            base=trained.base,
+            card=card,
+            overwrite=command.overwrite,
+        )
+    _tell(command, trained.validation, trained.left_out)
+
+
+def _write_probe(command: Command, probe: Probe, card: str) -> None:
+    from unmask.models.checkpoint import save
+
+    save(probe.model, command.output, card=card, overwrite=command.overwrite)
+    _tell(command, probe.chosen.validation, probe.left_out)
+
+
+def _tell(command: Command, validation: Validation, left_out: tuple[tuple[str, str], ...]) -> None:
+    """What was measured, on stdout; what was left out, on stderr."""
+    for row in validation.rows:
+        unit = "videos" if row.by_video else "pictures"
+        typer.echo(
+            f"{row.dataset:32} AUC {row.auc:.3f}  ({row.n_real} real, {row.n_fake} fake {unit})"
+        )
+        if min(row.n_real, row.n_fake) < _FEW:
+            sys.stderr.write(
+                f"warning: {one_line(row.dataset)}: an AUC of {row.n_real} real and {row.n_fake} "
+                f"fake {unit} says little; give more data\n"
+            )
+    typer.echo(f"{'mean':32} AUC {validation.macro_auc:.3f}")
+    for source, code in left_out:
+        sys.stderr.write(f"left out: {one_line(source)} ({code})\n")
+    sys.stderr.write(f"wrote {one_line(str(command.output))}\n")
