@@ -25,6 +25,9 @@ from unmask.types import DetectorRef
 __all__ = ["Choices", "joined_datasets", "summarise", "threshold_of"]
 
 
+_POOLED = "pooled: the score also tells the data sets apart, so read the others first"
+
+
 @dataclass(frozen=True, slots=True)
 class Choices:
     """How scores become numbers."""
@@ -155,33 +158,35 @@ def _measured(
 ) -> tuple[tuple[Row, ...], tuple[Curves, ...]]:
     """The rows of data sets, their mean, all items and generators, and the curves of the first."""
     metrics = default_metrics(threshold)
-    curves: list[Curves] = []
+    n = choices.bootstraps
 
-    def one(name: str, part: Scores, *, curve: bool) -> list[tuple[Units, Drawn]]:
+    def units(part: Scores) -> list[Units]:
+        return units_of(part, choices.how, k=choices.k, missing=choices.missing)
+
+    def drawn(name: str, found: Sequence[Units]) -> list[tuple[Units, Drawn]]:
         seed = seed_of(choices.seed, name)
-        units = units_of(part, choices.how, k=choices.k, missing=choices.missing)
-        if curve:
-            drawn = curves_of(name, units[-1], n=choices.bootstraps, seed=seed)
-            curves.extend([drawn] if drawn else [])
-        return [(each, draw(each, metrics, n=choices.bootstraps, seed=seed)) for each in units]
+        return [(each, draw(each, metrics, n=n, seed=seed)) for each in found]
 
-    sets = {name: one(name, part, curve=True) for name, part in by_dataset(scores).items()}
+    sets = {name: drawn(name, units(part)) for name, part in by_dataset(scores).items()}
     rows = [
         row(name, "dataset", *pair, notes=_class_note(pair[0]))
         for name, pairs in sets.items()
         for pair in pairs
     ]
+    shown = {name: pairs[-1][0] for name, pairs in sets.items()}
     if len(sets) > 1:
+        pooled = drawn("all", units(scores))
         rows += _means(sets)
-        pooled = "pooled: the score also tells the data sets apart, so read the others first"
-        rows += [
-            row("all", "all", *pair, notes=[pooled]) for pair in one("all", scores, curve=True)
-        ]
+        rows += [row("all", "all", *pair, notes=[_POOLED]) for pair in pooled]
+        shown["all"] = pooled[-1][0]
     for name, (part, note) in _generators(scores).items():
         # A name of its own for the seed: a data set may be called like its generator.
-        pair = one(f"generator {name}", part, curve=False)[-1]
+        (pair,) = drawn(f"generator {name}", units(part)[-1:])
         rows.append(row(name, "generator", *pair, notes=note))
-    return tuple(rows), tuple(curves)
+    curves = [
+        curves_of(name, each, n=n, seed=seed_of(choices.seed, name)) for name, each in shown.items()
+    ]
+    return tuple(rows), tuple(each for each in curves if each)
 
 
 Sets = Mapping[str, Sequence[tuple[Units, Drawn]]]

@@ -203,12 +203,17 @@ def calibration_bins(counts: Counts, bins: int) -> tuple[Array, Array, Array, Ar
         raise ConfigError(f"bins is {bins}; at least 1 is needed (15 is usual)")
     require_probabilities(counts.scores)
     edges = np.arange(bins + 1) / bins
+    # Scores descend, so that bin k is what stands between two places: ends[k + 1] to ends[k].
+    ends = len(counts.scores) - np.searchsorted(counts.scores[::-1], edges)
+    ends[bins] = 0
+    places = [slice(ends[k + 1], ends[k]) for k in range(bins)]
     both = counts.reals + counts.fakes
-    bin_of = np.minimum(np.searchsorted(edges, counts.scores, side="right") - 1, bins - 1)
-    count: Array = np.bincount(bin_of, both, bins).astype(np.float64)
+    count: Array = np.array([both[place].sum() for place in places])
     mean, share = np.full((2, bins), np.nan)
-    np.divide(np.bincount(bin_of, both * counts.scores, bins), count, out=mean, where=count > 0)
-    np.divide(np.bincount(bin_of, counts.fakes, bins), count, out=share, where=count > 0)
+    sums = [both[place] @ counts.scores[place] for place in places]
+    fakes = [counts.fakes[place].sum() for place in places]
+    np.divide(sums, count, out=mean, where=count > 0)
+    np.divide(fakes, count, out=share, where=count > 0)
     return edges, mean, share, count
 
 
