@@ -381,7 +381,7 @@ def test_a_checkpoint_of_other_weights_is_refused(watched):
 def test_a_loss_that_is_not_finite_ends_the_training(watched):
     pixels = PIXELS[:8].clone()
     pixels[0, 0, 0, 0] = math.nan
-    with pytest.raises(CorruptWeights, match="loss of step 1 is not finite .*smaller lr"):
+    with pytest.raises(CorruptWeights, match=r"loss of step 1 is not finite .*smaller lr"):
         watched().run(tensor_batches(pixels, LABELS[:8]))
 
 
@@ -389,6 +389,6 @@ def test_a_step_that_cannot_be_divided_among_processes_is_refused(watched, monke
     training = watched(accumulation=4)
     place = new_place("cpu")
     monkeypatch.setattr(type(place), "num_processes", 4)
-    with pytest.raises(ConfigError, match="batch_size of 8 .* 4 processes times .* 4"):
+    with pytest.raises(ConfigError, match=r"batch_size of 8 .* 4 processes times .* 4"):
         fit(training.model, other_each_step, training.config, Plan(6, 2), place=place,
             folder=training.folder)  # fmt: skip

@@ -45,6 +45,10 @@ class UnmaskForImageClassification(PreTrainedModel):  # type: ignore[misc]  # un
         tower = tower_config(self.spec.backbone_config)
         if backbone is None:
             backbone = build_backbone(tower, self.spec.features)
+        else:
+            for module in backbone.modules():
+                # post_init draws new weights for layers that it does not know, such as merged ones.
+                module._is_hf_initialized = True  # type: ignore[assignment]  # transformers' mark
         if head is None:
             width = feature_width(tower, self.spec.features)
             shape = self.spec.head

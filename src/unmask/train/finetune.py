@@ -172,6 +172,7 @@ def finetune(
     stage, start = _start(config, options)
     with place.main_process_first():  # the others find the crops in the cache
         data = _data(samples, config, options, stage, progress)
+    order = sampler(data.train.samples, config.sampling, config.seed)
     job = _Job(config, options, place, stage, start, data)
     setting = Setting(config, data.sha256, start.base.sha256 or "", options.command, versions())
     folder = RunFolder(options.folder)
@@ -181,7 +182,7 @@ def finetune(
     torch.manual_seed(config.seed)  # where LoRA starts
     with place.main_process_first():
         tune(start.model, config.tuning(), cache=options.cache / "svd", progress=progress)
-    selection = _fit(job, change, folder, going_on, report)
+    selection = _fit(job, order, change, folder, going_on, report)
     return _finished(job, selection, setting) if place.is_main_process else None
 
 
@@ -269,11 +270,18 @@ def _warm(job: _Job, progress: Progress) -> None:
     warm_head(model.to("cpu"), job.data.train, job.data.val, found)
 
 
-def _fit(job: _Job, change: Change, folder: RunFolder, going_on: bool, report: Report) -> Selection:
+def _fit(
+    job: _Job,
+    order: Callable[[int], int],
+    change: Change,
+    folder: RunFolder,
+    going_on: bool,
+    report: Report,
+) -> Selection:
     config, data = job.config, job.data
     batches = crop_batches(
         data.train,
-        sampler(data.train.samples, config.sampling, config.seed),
+        order,
         change,
         job.stage.preprocess,
         batch_size=config.batch_size,

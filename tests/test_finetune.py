@@ -1,0 +1,419 @@
+"""``unmask train`` of towers, from pictures to a folder that is loaded again."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import unmask
+from running import Cli, Outcome
+from tiny_detectors import noise_image, tiny_tower, write_picture
+from unmask.cli import main
+from unmask.models.checkpoint import load_model
+from unmask.preprocess import Preprocess
+from unmask.train import loop
+from unmask.train.logs import read_log
+from unmask.types import Image
+
+
+def tinted(seed: int) -> Image:
+    """A picture with a tint that the real ones do not have."""
+    image = noise_image(seed).astype(int)
+    image[..., 0] += 40
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("towers") / "tiny"
+    tiny_tower().save_pretrained(folder)
+    processor = Preprocess.openai_clip(32).to_processor_config()
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A manifest of 16 pictures of each class, frames of videos, and one that is damaged."""
+    folder = tmp_path_factory.mktemp("data") / "set"
+    rows = ["path,label,dataset,video,split"]
+    for number in range(16):
+        split = "val" if number < 6 else "train"
+        for label, picture in (("real", noise_image(number)), ("fake", tinted(100 + number))):
+            name = f"{label}{number:02}.png"
+            write_picture(folder / name, picture)
+            rows.append(f"{name},{label},{'ab'[number % 2]},{label}{number // 2},{split}")
+    (folder / "damaged.png").write_bytes(b"GIF89a")
+    rows.append("damaged.png,real,a,,train")
+    (folder / "list.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder / "list.csv"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def arguments(data, tower, cache) -> list[str]:
+    return [
+        *("train", str(data), "--backbone", str(tower), "--faces", "none", "--device", "cpu"),
+        *("--cache", str(cache), "--augmentation", "none", "--workers", "0"),
+    ]
+
+
+@pytest.fixture
+def train(cli: Cli, arguments) -> Callable[..., Outcome]:
+    return lambda *more: cli(*arguments, *more)
+
+
+SHORT = ("--recipe", "lora", "--batch-size", "8", "--steps", "6")
+
+
+def steps_of(output: Path) -> list[dict]:
+    log = read_log(output.with_name(output.name + ".training") / "log.jsonl")
+    return [line for line in log if "loss" in line]
+
+
+def losses_of(output: Path) -> list[float]:
+    return [line["loss"] for line in steps_of(output)]
+
+
+@pytest.mark.parametrize("recipe", ["effort", "layernorm", "lora", "full"])
+def test_every_recipe_gives_a_detector_that_tells_the_classes_apart(train, data, tmp_path, recipe):
+    output = tmp_path / "mine"
+    outcome = train("-o", output, "--recipe", recipe, "--batch-size", 8, "--steps", 4,
+                    "--set", "head_start=probe")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    detector = unmask.load(output, device="cpu")
+    record = detector.model.spec.training
+    assert record["recipe"] == record["config"]["recipe"] == recipe
+    assert record["validation"]["rows"][0]["dataset"] == "a"
+    assert min(row["auc"] for row in record["validation"]["rows"]) > 0.9
+    found = list(unmask.Pipeline(detector)(unmask.read_sources([data])))
+    scored = [each for each in found if each.status == "ok"]
+    assert len(scored) == 32
+    assert np.mean([(each.p_fake > 0.5) == each.label for each in scored]) > 0.7
+
+
+def test_the_folders_tell_how_it_came_about(train, tmp_path):
+    output = tmp_path / "mine"
+    outcome = train("-o", output, *SHORT, "--name", "Mine", "--terms", "Made up.", "--seed", 3,
+                    "--license", "mit", "--set", "head_start=random")  # fmt: skip
+    assert f"left out: {tmp_path}" not in outcome.err
+    assert "damaged.png (damaged)" in outcome.err
+    record = load_model(output).spec.training
+    assert record["seed"] == record["config"]["seed"] == 3
+    assert len(record["data_sha256"]) == len(record["tower_sha256"]) == 64
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["command"].startswith("unmask train ")
+    assert record["samples"] == {
+        "train/a/fake": 5, "train/a/real": 5, "train/b/fake": 5, "train/b/real": 5,
+        "val/a/fake": 3, "val/a/real": 3, "val/b/fake": 3, "val/b/real": 3,
+    }  # fmt: skip
+    assert record["left_out"] == {"damaged": 1}
+    assert [one["step"] for one in record["evaluations"]] == [3, 6]
+    assert record["chosen_step"] in (3, 6)
+    card = (output / "README.md").read_text(encoding="utf-8")
+    for part in ("# Mine", "Made up.", "low-rank changes", "| b | 3 | 3 | video |", "recipe: lora",
+                 "1 samples were left out", f"step {record['chosen_step']}"):  # fmt: skip
+        assert part in card
+    run = tmp_path / "mine.training"
+    assert "lora_rank: 8" in (run / "config.yaml").read_text(encoding="utf-8")
+    page = (run / "training.html").read_text(encoding="utf-8")
+    for part in ("Training of Mine", "<h2>Losses</h2>", "<svg", "<h2>Validation</h2>"):
+        assert part in page
+    assert list((run / "tensorboard").glob("events.out.*"))
+
+
+def test_two_trainings_give_the_same_file(train, tmp_path):
+    for name in ("one", "two"):
+        assert train("-o", tmp_path / name, *SHORT, "--augmentation", "probe").code == 0
+    one, two = (unmask.load(tmp_path / name, device="cpu").ref.sha256 for name in ("one", "two"))
+    assert one == two
+    assert losses_of(tmp_path / "one") == losses_of(tmp_path / "two")
+
+
+def test_another_seed_is_another_training(train, tmp_path):
+    for seed in (0, 1):
+        train("-o", tmp_path / str(seed), *SHORT, "--seed", seed)
+    assert losses_of(tmp_path / "0") != losses_of(tmp_path / "1")
+
+
+def test_threads_change_nothing(train, tmp_path):
+    for workers in (0, 3):
+        train("-o", tmp_path / str(workers), *SHORT, "--workers", workers, "--augmentation",
+              "probe")  # fmt: skip
+    assert losses_of(tmp_path / "0") == losses_of(tmp_path / "3")
+
+
+def test_an_adapter_gives_the_logits_of_the_merged_detector(train, tower, tmp_path):
+    train("-o", tmp_path / "whole", *SHORT)
+    outcome = train("-o", tmp_path / "changes", *SHORT, "--as", "adapter")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "changes" / "adapter.safetensors").stat().st_size < 60_000
+    whole = unmask.load(tmp_path / "whole", device="cpu")
+    changes = unmask.load(tmp_path / "changes", base=tower, device="cpu")
+    images = np.stack([whole.preprocess.resize(noise_image(n)) for n in range(4)])
+    np.testing.assert_allclose(whole.logits(images), changes.logits(images), atol=0.03)
+    assert changes.operating_points[0].source == "validation part of a, b"
+
+
+def test_an_adapter_of_a_part_of_a_detector_s_tower_is_refused(train, image_folder, tmp_path):
+    outcome = train("-o", tmp_path / "mine", *SHORT, "--as", "adapter", "--feature", "mean@1",
+                    "--backbone", image_folder)  # fmt: skip
+    assert outcome.code == 2
+    assert "an adapter needs the tower as it was published" in outcome.err
+
+
+def test_a_detector_is_as_small_as_its_features_allow(train, tmp_path):
+    assert train("-o", tmp_path / "mine", *SHORT, "--feature", "cls@2").code == 0
+    spec = load_model(tmp_path / "mine").spec
+    assert spec.features == ("cls@2",)
+    assert spec.backbone_config["num_hidden_layers"] == 2
+
+
+def test_the_input_can_be_larger_than_the_tower_s_own(train, tmp_path):
+    assert train("-o", tmp_path / "mine", *SHORT, "--resolution", 40).code == 0
+    preprocess = load_model(tmp_path / "mine").spec.preprocess
+    assert (preprocess.height, preprocess.width) == (40, 40)
+
+
+def test_faces_are_learnt_from_where_there_are_some(cli, tower, astronaut, tmp_path):
+    folder = tmp_path / "set"
+    for number in range(6):
+        face = astronaut[: 300 + number, 80:380]
+        write_picture(folder / "real" / f"{number}.png", face)
+        write_picture(folder / "fake" / f"{number}.png", face // 2 + 60)
+    write_picture(folder / "real" / "none.png", noise_image(0))
+    outcome = cli("train", folder, "-o", tmp_path / "mine", "--recipe", "layernorm", "--steps", 2,
+                  "--batch-size", 4, "--backbone", tower, "--augmentation", "none", "--scale", 1.5,
+                  "--cache", tmp_path / "cache", "--device", "cpu")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "none.png (no_face)" in outcome.err
+    spec = load_model(tmp_path / "mine").spec
+    assert (spec.domain, spec.face.scale, spec.face.size) == ("face", 1.5, 32)
+
+
+def test_a_line_says_how_far_it_is(train, tmp_path):
+    outcome = train("-o", tmp_path / "mine", *SHORT)
+    line = next(line for line in outcome.err.splitlines() if line.startswith("step 3/6"))
+    for part in ("loss 0.", "lr ", "crops/s", "left 0:00:0", "val AUC "):
+        assert part in line
+
+
+# Going on
+
+
+def in_child(arguments: list[str], *, kill_at: int = 0, **environment: str) -> int:
+    """Run the command in a process of its own, that dies of SIGKILL after a step; its exit code."""
+    child = multiprocessing.get_context("fork").Process(
+        target=_run, args=(arguments, kill_at, environment)
+    )
+    child.start()
+    child.join(60)
+    assert child.exitcode is not None
+    return child.exitcode
+
+
+def _run(arguments: list[str], kill_at: int, environment: dict[str, str]) -> None:
+    import sys
+
+    from accelerate.state import AcceleratorState
+
+    os.environ.update(environment)
+    torch.set_num_threads(1)  # the threads of the parent are not there
+    AcceleratorState._reset_state(reset_partial_state=True)
+    step = loop.TrainingLog.step
+
+    def deadly(self: loop.TrainingLog, told: loop.Step) -> None:
+        step(self, told)
+        if told.step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    loop.TrainingLog.step = deadly  # type: ignore[method-assign]
+    sys.argv = ["unmask", *arguments]
+    main()
+
+
+LONG = ("--recipe", "effort", "--batch-size", "8", "--steps", "12", "--augmentation", "probe",
+        "--set", "checkpoint_steps=5", "--set", "ema=0.9")  # fmt: skip
+
+
+def test_a_training_killed_in_the_middle_goes_on_as_if_nothing_had_been(train, arguments, tmp_path):
+    assert train("-o", tmp_path / "through", *LONG).code == 0
+    killed = tmp_path / "killed"
+    assert in_child([*arguments, "-o", str(killed), *LONG], kill_at=9) == -signal.SIGKILL
+    assert not killed.exists()
+    assert len(steps_of(killed)) == 9
+    outcome = train("-o", killed, *LONG, "--resume")
+    assert outcome.code == 0, outcome.err
+    assert losses_of(killed) == losses_of(tmp_path / "through")
+    one, two = (unmask.load(tmp_path / name, device="cpu") for name in ("through", "killed"))
+    assert one.ref.sha256 == two.ref.sha256
+
+
+def test_two_processes_are_one_on_the_same_batches(train, arguments, tmp_path):
+    # Layer norms with the losses among all features: each process sees half of every step.
+    options = ("--recipe", "layernorm", "--batch-size", "8", "--steps", "6", "--set",
+               "clip_norm=0.5", "--set", "precision=float32", "--set", "lr=0.01")  # fmt: skip
+    assert train("-o", tmp_path / "one", *options, "--set", "accumulation=1").code == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    context = multiprocessing.get_context("fork")
+    children = []
+    for rank in ("0", "1"):
+        environment = {
+            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        both = ([*arguments, "-o", str(tmp_path / "two"), *options], 0, environment)
+        children.append(context.Process(target=_run, args=both))
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(90)
+    assert [child.exitcode for child in children] == [0, 0]
+    ours, theirs = (steps_of(tmp_path / name) for name in ("one", "two"))
+    for name in ("loss", "cross_entropy", "uniformity", "alignment", "gradient_norm"):
+        np.testing.assert_allclose(
+            [step[name] for step in ours], [step[name] for step in theirs], atol=2e-5, err_msg=name
+        )
+    one, two = (load_model(tmp_path / name).state_dict() for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-3, rtol=0, msg=name)  # float16
+
+
+def test_ctrl_c_says_how_to_go_on(train, tmp_path, monkeypatch):
+    step = loop.TrainingLog.step
+
+    def interrupting(self, told):
+        step(self, told)
+        if told.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    train("-o", tmp_path / "through", *SHORT)
+    monkeypatch.setattr(loop.TrainingLog, "step", interrupting)
+    output = tmp_path / "mine"
+    outcome = train("-o", output, *SHORT)
+    assert outcome.code == 130
+    *_, saying, last = outcome.err.splitlines()
+    assert saying.startswith(f"a checkpoint is in {tmp_path}/mine.training; go on with: unmask")
+    assert saying.endswith("--resume")
+    assert last == "interrupted"
+    assert not output.exists()
+    assert (tmp_path / "mine.training" / "training.html").is_file()
+    assert train("-o", output, *SHORT, "--resume").code == 0
+    assert losses_of(output) == losses_of(tmp_path / "through")
+
+
+def test_going_on_with_other_settings_is_refused(train, tmp_path):
+    train("-o", tmp_path / "mine", *SHORT)
+    (tmp_path / "mine").rename(tmp_path / "done")
+    outcome = train("-o", tmp_path / "mine", *SHORT, "--resume", "--lr", 0.5)
+    assert outcome.code == 2
+    assert "another training; different are lr (0.0002 there, 0.5 here)" in outcome.err
+    again = train("-o", tmp_path / "mine", *SHORT)
+    assert again.code == 2
+    assert "go on with it by --resume, or begin anew with --overwrite" in again.err
+    assert train("-o", tmp_path / "mine", *SHORT, "--overwrite", "--lr", 0.5).code == 0
+
+
+def test_a_finished_training_can_be_written_the_other_way(train, tmp_path):
+    train("-o", tmp_path / "mine", *SHORT)
+    (tmp_path / "mine").rename(tmp_path / "done")
+    outcome = train("-o", tmp_path / "mine", *SHORT, "--resume", "--as", "adapter")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "mine" / "adapter.safetensors").is_file()
+    assert len(steps_of(tmp_path / "mine")) == 6
+
+
+# Wrong use
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--lr", "0"], "lr is 0.0; it must be above 0"),
+        (["--set", "lrr=1"], "'lrr' is not known. Did you mean 'lr'"),
+        (["--set", "lr"], "expected a name and a value"),
+        (["--set", "lr=[1"], "the value is no YAML"),
+        (["--resume", "--overwrite"], "contradict each other"),
+        (["--views", "1"], "--views and --compare-whole are for a probe"),
+        (["--scale", "1", "--scale", "2"], "one --scale and one --feature"),
+        (["--dtype", "float16"], "float16 needs loss scaling"),
+        (["--augmentation", "nnoe"], "augmentation is 'nnoe'. Did you mean 'none'"),
+        (["--sampling", "paired"], "the column 'pair'"),
+        (["--feature", "mean@99"], "block 99"),
+        (["--faces", "largest"], "gave no crop, and none is left"),
+        (["--recipe", "probe", "--epochs", "2"], "augmentation, epochs has no meaning for a probe"),
+    ],
+)
+def test_wrong_use_is_exit_code_2_and_writes_nothing(train, tmp_path, more, sentence):
+    recipe = [] if "--recipe" in more else ["--recipe", "lora"]
+    outcome = train("-o", tmp_path / "mine", *recipe, *more)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert sentence in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_settings_is_read_and_options_go_before_it(train, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('recipe = "lora"\nlr = 0.001\nsteps = 2\nbatch_size = 4', encoding="utf-8")
+    outcome = train("-o", tmp_path / "mine", "--config", file, "--steps", 3)
+    assert outcome.code == 0, outcome.err
+    stored = load_model(tmp_path / "mine").spec.training["config"]
+    assert [stored[key] for key in ("recipe", "lr", "steps", "batch_size", "lora_rank")] == [
+        "lora", 0.001, 3, 4, 8
+    ]  # fmt: skip
+
+
+def test_a_file_of_deepfakebench_says_what_has_no_effect(train, tmp_path):
+    file = tmp_path / "effort.yaml"
+    file.write_text(
+        "model_name: effort\ntrain_batchSize: 8\nnEpochs: 0.1\nsave_ckpt: true\n"
+        "optimizer: {type: adam, adam: {lr: 0.001, weight_decay: 0.0005}}\n",
+        encoding="utf-8",
+    )
+    outcome = train("-o", tmp_path / "mine", "--config", file)
+    assert outcome.code == 0, outcome.err
+    assert "save_ckpt has no effect: what is written, and where" in outcome.err
+    stored = load_model(tmp_path / "mine").spec.training["config"]
+    assert [stored[key] for key in ("recipe", "optimizer", "lr", "batch_size")] == [
+        "effort", "adam", 0.001, 8
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def probe(cli, data, tower, cache, tmp_path):
+    return lambda *more: cli(
+        "train", data, "-o", tmp_path / "mine", "--backbone", tower, "--device", "cpu",
+        "--cache", cache, "--views", 0, *more,
+    )  # fmt: skip
+
+
+def test_a_probe_takes_its_settings_from_a_file_too(probe, tmp_path):
+    file = tmp_path / "probe.yaml"
+    file.write_text(
+        "recipe: probe\nfeatures: [mean@1]\nfaces: none\nepochs: 3\nseed: 4", encoding="utf-8"
+    )
+    outcome = probe("--config", file)
+    assert outcome.code == 0, outcome.err
+    assert "epochs has no effect on a probe" in outcome.err
+    spec = load_model(tmp_path / "mine").spec
+    assert (spec.features, spec.training["seed"]) == (("mean@1",), 4)
+
+
+@pytest.mark.parametrize("more", [["--resume"], ["--as", "adapter"]])
+def test_a_probe_is_neither_gone_on_with_nor_an_adapter(probe, more):
+    outcome = probe("--faces", "none", *more)
+    assert outcome.code == 2
+    assert "neither --resume nor --as adapter" in outcome.err
