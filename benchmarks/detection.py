@@ -260,12 +260,18 @@ def quoted_rows(system: System) -> dict[str, Row]:
     return {row.name: row for row in system.rows if row.kind in {"dataset", "mean"}}
 
 
+def picture_rows(system: System) -> dict[str, Row]:
+    """The row of each data set that counts pictures."""
+    return {row.name: row for row in system.rows if (row.kind, row.unit) == ("dataset", "picture")}
+
+
 def markdown(page: Page, today: datetime.date) -> str:
     """The page."""
     parts = [
         "# Detection: the built-in detector beside its raw tower and a peer",
         *([f"**A trial on about {page.limit} samples, not a result.**"] if page.limit else []),
         what_is_compared(page),
+        in_short(page),
         "## Result",
         *(metric_table(page.systems, name, title) for name, title in METRICS.items()),
         "## Is the difference real?",
@@ -304,6 +310,20 @@ def what_is_compared(page: Page) -> str:
         "validation split measured here; MesoNet knows none of them. So the page says what each "
         "does on these sources, not how well each would do on new ones."
     )
+
+
+def in_short(page: Page) -> str:
+    """The mean AUC of each, as it is and altered."""
+    said = []
+    for system in page.systems:
+        means = [each for each in system.cells if each.dataset == "mean"]
+        said.append(f"- {system.name}: " + "; ".join(_mean(each) for each in means))
+    return "Mean AUC over the data sets:\n\n" + "\n".join(said)
+
+
+def _mean(cell: Robustness) -> str:
+    value = "n/a" if cell.auc.interval is None else f"{cell.auc.interval.value:.3f}"
+    return f"{value} {words(cell.kind, cell.severity)}"
 
 
 def metric_table(systems: Sequence[System], metric: str, title: str) -> str:
@@ -363,12 +383,12 @@ def difference(found: Comparison) -> str:
 
 
 def honest(page: Page) -> str:
-    """Every data set on which another one has the higher AUC, or the difference may be chance."""
+    """Where another one has the higher AUC, or a lead over it may be chance."""
     lines = []
     for name, found in page.differences.items():
         for each in found:
             if each.difference.value <= 0:
-                sure = "surely" if each.difference.high < 0 else "perhaps by chance"
+                sure = "beyond chance" if each.difference.high < 0 else "perhaps by chance"
                 lines.append(
                     f"- {each.dataset}: {name} is ahead by {-each.difference.value:.3f}, {sure}"
                 )
@@ -377,19 +397,35 @@ def honest(page: Page) -> str:
                     f"- {each.dataset}: its lead of {each.difference.value:.3f} over {name} may be "
                     "chance"
                 )
-    return (
-        "\n".join(lines) or "On every data set its lead over each of the others is beyond chance."
-    )
+    lines += overtaken(page.systems)
+    if not lines:
+        return "By AUC it leads on every data set over each of the others, beyond chance."
+    return "\n".join(["By AUC:", "", *lines])
+
+
+def overtaken(systems: Sequence[System]) -> list[str]:
+    """Altered pictures on which another one has the higher AUC."""
+    lines = []
+    for index, own in enumerate(systems[0].cells if systems else ()):
+        for other in systems[1:]:
+            theirs = other.cells[index].auc.interval
+            both = own.auc.interval is not None and theirs is not None
+            if own.kind != UNALTERED and both and theirs.value > own.auc.interval.value:
+                lines.append(
+                    f"- {own.dataset}, {words(own.kind, own.severity)}: {other.name} is ahead by "
+                    f"{theirs.value - own.auc.interval.value:.3f}"
+                )
+    return lines
 
 
 def coverage_table(systems: Sequence[System]) -> str:
     names = [each.name for each in systems]
     lines = [
-        "Scored of given, in the unit of the data set; what has no face is counted, not dropped.",
+        "Scored of given pictures; what has no face is counted, not dropped.",
         "",
         header("data set", *names),
     ]
-    rows = [quoted_rows(each) for each in systems]
+    rows = [picture_rows(each) for each in systems]
     lines += [line(name, *(covered(each[name].coverage) for each in rows)) for name in rows[0]]
     return "\n".join(lines)
 
@@ -417,7 +453,7 @@ def robustness_part(page: Page) -> str:
     return "\n\n".join(
         [
             "Pictures are altered after decoding and before faces are looked for. AUC [95 %]; in "
-            "parentheses how many were scored.",
+            "parentheses how many (videos, where there are any) were scored.",
             *tables,
             "\n".join(moved),
         ]

@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 from tiny_detectors import noise_image, write_picture
 from tiny_results import FAKE, NO_FACE, REAL
 from unmask.errors import IncompatibleWeights, MissingSource
-from unmask.evaluate.evaluation import Comparison
+from unmask.evaluate.evaluation import Comparison, Coverage, Measure, Robustness
 from unmask.evaluate.intervals import Interval
 from unmask.evaluate.summary import Choices
 from unmask.faces.align import similarity
@@ -456,7 +456,8 @@ def test_the_page_has_every_detector_data_set_and_alteration(
         "| fakes+reals | picture | 2 | 2 | ",
         "| mean | picture | 4 | 4 | ",
         "**JPEG, quality 60 (jpeg@3)**",
-        "4 of 4",
+        "Mean AUC over the data sets:",
+        "| both | 4 of 4 | 4 of 4 |",
         "--join fakes+reals",
         "## MesoNet on wider crops",
         "Where the built-in detector does not win",
@@ -505,8 +506,8 @@ def test_the_page_says_where_the_builtin_loses(detection: ModuleType) -> None:
         )
     }
     page = detection.Page((), (), found, Choices(), "float32", {}, "", 0)
-    assert detection.honest(page).split("\n") == [
-        "- a: peer is ahead by 0.100, surely",
+    assert detection.honest(page).split("\n")[2:] == [
+        "- a: peer is ahead by 0.100, beyond chance",
         "- b: peer is ahead by 0.100, perhaps by chance",
         "- c: its lead of 0.100 over peer may be chance",
     ]
@@ -515,7 +516,19 @@ def test_the_page_says_where_the_builtin_loses(detection: ModuleType) -> None:
 def test_a_lead_everywhere_is_said_too(detection: ModuleType) -> None:
     found = {"peer": (difference("d", 0.1, 0.05, 0.2),)}
     page = detection.Page((), (), found, Choices(), "float32", {}, "", 0)
-    assert "beyond chance" in detection.honest(page)
+    assert "leads on every data set" in detection.honest(page)
+
+
+def test_the_page_says_where_altered_pictures_turn_the_order_round(detection: ModuleType) -> None:
+    def system(name: str, *values: float) -> object:
+        cells = [
+            Robustness("a", kind, severity, Measure("auc", Interval(value, 0, 1)), Coverage(1, 1))
+            for (kind, severity), value in zip((("none", 0), ("jpeg", 3)), values, strict=True)
+        ]
+        return detection.System(name, "", None, (), tuple(cells))
+
+    found = detection.overtaken([system("built-in", 0.8, 0.6), system("peer", 0.9, 0.75)])
+    assert found == ["- a, JPEG, quality 60 (jpeg@3): peer is ahead by 0.150"]
 
 
 def test_a_difference_has_its_interval_and_p(detection: ModuleType) -> None:
