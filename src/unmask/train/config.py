@@ -204,7 +204,6 @@ _GEND: Mapping[str, Any] = {
     "outputs": 2,
     "normalize": True,
     "head_start": "random",
-    "augmentation": "gend",
     "batch_size": 128,
     "epochs": 30.0,
     "precision": "bfloat16",
@@ -220,7 +219,6 @@ PRESETS: Mapping[Recipe, Mapping[str, Any]] = {
     "effort": {
         "outputs": 2,
         "head_start": "random",
-        "augmentation": "effort",
         "sampling": "shuffled",
         "epochs": 10.0,
         "evaluations_per_epoch": 2,
@@ -231,7 +229,6 @@ PRESETS: Mapping[Recipe, Mapping[str, Any]] = {
     # GenD (Yermakov et al., arXiv:2508.06248), one cosine in place of restarts every 10 epochs.
     "layernorm": _GEND,
     "lora": {
-        "augmentation": "standard",
         "lr": 2e-4,
         "weight_decay": 0.01,
         "schedule": "cosine",
@@ -240,7 +237,6 @@ PRESETS: Mapping[Recipe, Mapping[str, Any]] = {
     },
     # Layer-wise decay as in BEiT (Bao et al., arXiv:2106.08254), where whole towers are tuned.
     "full": {
-        "augmentation": "standard",
         "lr": 5e-5,
         "head_lr": 5e-4,
         "weight_decay": 0.05,
@@ -250,7 +246,7 @@ PRESETS: Mapping[Recipe, Mapping[str, Any]] = {
         "warmup_epochs": 0.5,
         "clip_norm": 1.0,
     },
-    "probe": {"augmentation": "standard", "lr": 1e-3},
+    "probe": {"lr": 1e-3},
 }
 """By recipe, what differs from the defaults of :class:`TrainConfig`."""
 

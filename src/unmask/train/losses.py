@@ -35,7 +35,8 @@ def uniformity(features: Tensor) -> Tensor:
     """``log max(mean over pairs exp(-2 d^2), 1e-6)``: how close the features lie together.
 
     Wang and Isola, Understanding Contrastive Representation Learning (ICML 2020), section 4.1.2,
-    with t = 2; the floor is that of GenD (Yermakov et al., arXiv:2508.06248). 0 without a pair.
+    with t = 2; the floor is that of GenD (Yermakov et al., arXiv:2508.06248), which unit vectors
+    never reach: the least is -8. 0 without a pair.
 
     Args:
         features: ``(b, width)``; they are scaled to unit length here.

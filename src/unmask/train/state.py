@@ -176,6 +176,8 @@ class RunFolder:
             CorruptWeights: If the file is damaged.
         """
         try:
+            if not zipfile.is_zipfile(self.checkpoint):
+                raise EOFError("no end of a checkpoint")
             stored = torch.load(self.checkpoint, map_location=device, weights_only=True)
             if stored["format"] != _FORMAT:
                 raise KeyError("format")
