@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Tiny models on many cores mostly wait for each other, and the tests run side by side: one thread
+# each, also in the processes that tests start. Before numpy and torch come in and read it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import sys
 from collections.abc import Callable
 from pathlib import Path

@@ -9,7 +9,10 @@ from unmask.cli import app, options
 from unmask.cli.progress import progress
 from unmask.models.configuration import FaceSpec
 
-VERBS = ("scan", "train", "convert", "verify", "align", "models", "fetch")
+VERBS = (
+    *("scan", "train", "evaluate", "calibrate", "audit", "equalize"),
+    *("convert", "verify", "align", "models", "fetch"),
+)
 HEAVY = ("torch", "transformers", "cv2", "dlib", "sklearn", "scipy")
 ASK = f"print([name for name in {HEAVY!r} if name in sys.modules])"
 

@@ -141,12 +141,11 @@ def _published_lines(one: Published) -> list[str]:
         ),
         ("paper", "" if one.paper == "none" else paper),
         ("note", one.note),
-        ("run", one.command),
     ]
     lines = [f"{one.id} ({one.kind}, domain {one.domain})"]
     for name, text in rows:
         lines += _wrapped(text, f"  {name:<7}")
-    return lines
+    return [*lines, f"  run    {one.command}"]  # whole, whatever its length: it is there to copy
 
 
 def _wrapped(text: str, head: str = "") -> list[str]:
