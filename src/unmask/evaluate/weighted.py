@@ -62,8 +62,8 @@ def default_metrics(threshold: float) -> dict[str, Metric]:
 def auc(counts: Counts) -> float:
     """The probability that a fake scores above a real, ties counting half."""
     _both_classes(counts, "AUC")
-    pairs = counts.reals @ (counts.caught - counts.fakes / 2)
-    return float(pairs / (counts.n_real * counts.n_fake))
+    pairs = _dot(counts.reals, counts.caught - counts.fakes / 2)
+    return pairs / (counts.n_real * counts.n_fake)
 
 
 def average_precision(counts: Counts) -> float:
@@ -72,7 +72,7 @@ def average_precision(counts: Counts) -> float:
     called = counts.caught + counts.false_alarms
     # In a resample the highest scores may count zero times: no call, no gain.
     precision = np.divide(counts.caught, called, out=np.zeros_like(called), where=called > 0)
-    return float(counts.fakes @ precision / counts.n_fake)
+    return _dot(counts.fakes, precision) / counts.n_fake
 
 
 def rates(counts: Counts) -> tuple[Array, Array]:
@@ -177,8 +177,8 @@ def true_positive_rate(counts: Counts, threshold: float) -> float:
 def brier(counts: Counts) -> float:
     """The mean squared difference between P(fake) and the label."""
     require_probabilities(counts.scores)
-    loss = counts.reals @ counts.scores**2 + counts.fakes @ (1 - counts.scores) ** 2
-    return float(loss / (counts.n_real + counts.n_fake))
+    loss = _dot(counts.reals, counts.scores**2) + _dot(counts.fakes, (1 - counts.scores) ** 2)
+    return loss / (counts.n_real + counts.n_fake)
 
 
 def ece(counts: Counts, bins: int = 15) -> float:
@@ -210,7 +210,7 @@ def calibration_bins(counts: Counts, bins: int) -> tuple[Array, Array, Array, Ar
     both = counts.reals + counts.fakes
     count: Array = np.array([both[place].sum() for place in places])
     mean, share = np.full((2, bins), np.nan)
-    sums = [both[place] @ counts.scores[place] for place in places]
+    sums = [_dot(both[place], counts.scores[place]) for place in places]
     fakes = [counts.fakes[place].sum() for place in places]
     np.divide(sums, count, out=mean, where=count > 0)
     np.divide(fakes, count, out=share, where=count > 0)
@@ -225,8 +225,17 @@ def log_loss(counts: Counts) -> float:
     require_probabilities(counts.scores)
     epsilon = np.finfo(np.float64).eps
     p_fake = np.clip(counts.scores, epsilon, 1 - epsilon)
-    loss = counts.fakes @ np.log(p_fake) + counts.reals @ np.log1p(-p_fake)
-    return float(-loss / (counts.n_real + counts.n_fake))
+    loss = _dot(counts.fakes, np.log(p_fake)) + _dot(counts.reals, np.log1p(-p_fake))
+    return -loss / (counts.n_real + counts.n_fake)
+
+
+def _dot(one: Array, other: Array) -> float:
+    """The sum of products, by one thread.
+
+    BLAS (``@``) shares such a sum among all cores: its last digits then depend on how many there
+    are, and on busy ones the threads wait for each other most of the time.
+    """
+    return float(np.einsum("i,i->", one, other))
 
 
 def _both_classes(counts: Counts, metric: str) -> None:
