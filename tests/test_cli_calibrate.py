@@ -333,6 +333,20 @@ def test_a_file_system_without_links_gets_copies(
     assert weights_sha256(write(folder, folder)) == before
 
 
+def test_a_failure_in_place_leaves_the_folder_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise OSError("disk full")
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(recalibrate, "_with_section", full)
+    with pytest.raises(OSError, match="disk full"):
+        write(folder, folder, bias=1.0)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["mine"]
+
+
 def test_a_detector_folder_is_told_from_other_models(folder: Path) -> None:
     assert is_detector_folder(folder)
 
