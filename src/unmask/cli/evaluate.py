@@ -157,7 +157,7 @@ def evaluate(
             root=tuple(root or ()),
             compression=compression,
             frames=frames,
-            labels=_labels(label or []),
+            labels=options.labels(label or []),
             video_folders=video_folders,
         ),
         loading=Loading(
@@ -240,21 +240,6 @@ def _aggregation(text: str) -> tuple[How, int]:
             f"--video-aggregation is {text!r}; expected mean, median, max, top-k or top-k:5"
         )
     return cast("How", name), int(count or 3)
-
-
-def _labels(given: list[str]) -> dict[str, int]:
-    """Names of classes to labels.
-
-    >>> _labels(["Deepfakes=fake"])
-    {'Deepfakes': 1}
-    """
-    labels = {}
-    for text in given:
-        name, _, meaning = text.rpartition("=")
-        if not name or meaning not in {"real", "fake"}:
-            raise ConfigError(f"--label is {text!r}; NAME=real or NAME=fake was expected")
-        labels[name] = int(meaning == "fake")
-    return labels
 
 
 def _told(evaluation: Evaluation, gates: Sequence[Gate], folder: Path, *, json_text: bool) -> int:
