@@ -2,8 +2,8 @@
 
     python benchmarks/evaluate.py --scores 100000 --bootstraps 1000
 
-Four data sets of equal size, two of them of videos with ten frames; five generators; a tenth of
-the groups holds two videos. No picture is read, so there are no thumbnails.
+Four data sets of equal size, two of them of videos with ten frames; five generators; one group in
+nine holds two videos or pictures. No picture is read, so there are no thumbnails.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FRAMES = 10
 
 
 def table(count: int, *, seed: int = 0) -> Scores:
-    """A table of drawn scores, a fifth of the items in each class of each data set wrong."""
+    """A table of drawn scores; reals and fakes overlap."""
     generator = np.random.default_rng(seed)
     number = np.arange(count)
     dataset = np.array(DATASETS, object)[number * len(DATASETS) // count]
