@@ -1,11 +1,15 @@
 """``unmask train`` of towers, from pictures to a folder that is loaded again."""
 
+import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +65,7 @@ def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
-def arguments(data, tower, cache) -> list[str]:
+def arguments_of(data: Path, tower: Path, cache: Path) -> list[str]:
     return [
         *("train", str(data), "--backbone", str(tower), "--faces", "none", "--device", "cpu"),
         *("--cache", str(cache), "--augmentation", "none", "--workers", "0"),
@@ -70,11 +73,38 @@ def arguments(data, tower, cache) -> list[str]:
 
 
 @pytest.fixture
-def train(cli: Cli, arguments) -> Callable[..., Outcome]:
+def arguments(data, tower, cache) -> list[str]:
+    return arguments_of(data, tower, cache)
+
+
+@pytest.fixture
+def train(cli: Cli, arguments, monkeypatch) -> Callable[..., Outcome]:
+    """``unmask train`` on the made up pictures; curves are drawn by ``short`` only."""
+    monkeypatch.setattr("unmask.train.page.training_page", lambda *_, **__: "curves")
     return lambda *more: cli(*arguments, *more)
 
 
 SHORT = ("--recipe", "lora", "--batch-size", "8", "--steps", "6")
+
+
+@pytest.fixture(scope="module")
+def short(data, tower, cache, tmp_path_factory) -> tuple[Path, Outcome]:
+    """One training that ran through: its folder, and what it said."""
+    output = tmp_path_factory.mktemp("short") / "mine"
+    out, err = io.StringIO(), io.StringIO()
+    more = ["-o", str(output), *SHORT, "--name", "Mine", "--terms", "Made up.", "--license", "mit"]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["unmask", *arguments_of(data, tower, cache), *more])
+        with pytest.raises(SystemExit) as left:
+            main()
+    return output, Outcome(int(left.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def finished(short, tmp_path) -> Path:
+    """A copy of that training, whose detector was taken away."""
+    shutil.copytree(short[0].with_name("mine.training"), tmp_path / "mine.training")
+    return tmp_path / "mine"
 
 
 def steps_of(output: Path) -> list[dict]:
@@ -103,14 +133,12 @@ def test_every_recipe_gives_a_detector_that_tells_the_classes_apart(train, data,
     assert np.mean([(each.p_fake > 0.5) == each.label for each in scored]) > 0.7
 
 
-def test_the_folders_tell_how_it_came_about(train, tmp_path):
-    output = tmp_path / "mine"
-    outcome = train("-o", output, *SHORT, "--name", "Mine", "--terms", "Made up.", "--seed", 3,
-                    "--license", "mit", "--set", "head_start=random")  # fmt: skip
-    assert f"left out: {tmp_path}" not in outcome.err
+def test_the_folders_tell_how_it_came_about(short):
+    output, outcome = short
+    assert outcome.code == 0
     assert "damaged.png (damaged)" in outcome.err
     record = load_model(output).spec.training
-    assert record["seed"] == record["config"]["seed"] == 3
+    assert record["seed"] == record["config"]["seed"] == 0
     assert len(record["data_sha256"]) == len(record["tower_sha256"]) == 64
     assert record["versions"]["torch"] == torch.__version__
     assert record["command"].startswith("unmask train ")
@@ -125,7 +153,7 @@ def test_the_folders_tell_how_it_came_about(train, tmp_path):
     for part in ("# Mine", "Made up.", "low-rank changes", "| b | 3 | 3 | video |", "recipe: lora",
                  "1 samples were left out", f"step {record['chosen_step']}"):  # fmt: skip
         assert part in card
-    run = tmp_path / "mine.training"
+    run = output.with_name("mine.training")
     assert "lora_rank: 8" in (run / "config.yaml").read_text(encoding="utf-8")
     page = (run / "training.html").read_text(encoding="utf-8")
     for part in ("Training of Mine", "<h2>Losses</h2>", "<svg", "<h2>Validation</h2>"):
@@ -133,34 +161,32 @@ def test_the_folders_tell_how_it_came_about(train, tmp_path):
     assert list((run / "tensorboard").glob("events.out.*"))
 
 
-def test_two_trainings_give_the_same_file(train, tmp_path):
-    for name in ("one", "two"):
-        assert train("-o", tmp_path / name, *SHORT, "--augmentation", "probe").code == 0
-    one, two = (unmask.load(tmp_path / name, device="cpu").ref.sha256 for name in ("one", "two"))
+def test_two_trainings_give_the_same_file(train, short, tmp_path):
+    assert train("-o", tmp_path / "two", *SHORT).code == 0
+    one, two = (unmask.load(each, device="cpu").ref.sha256 for each in (short[0], tmp_path / "two"))
     assert one == two
-    assert losses_of(tmp_path / "one") == losses_of(tmp_path / "two")
+    assert losses_of(short[0]) == losses_of(tmp_path / "two")
 
 
-def test_another_seed_is_another_training(train, tmp_path):
-    for seed in (0, 1):
-        train("-o", tmp_path / str(seed), *SHORT, "--seed", seed)
-    assert losses_of(tmp_path / "0") != losses_of(tmp_path / "1")
+def test_another_seed_is_another_training(train, short, tmp_path):
+    train("-o", tmp_path / "mine", *SHORT, "--seed", 1)
+    assert losses_of(tmp_path / "mine") != losses_of(short[0])
 
 
-def test_threads_change_nothing(train, tmp_path):
-    for workers in (0, 3):
-        train("-o", tmp_path / str(workers), *SHORT, "--workers", workers, "--augmentation",
-              "probe")  # fmt: skip
-    assert losses_of(tmp_path / "0") == losses_of(tmp_path / "3")
+def test_threads_change_nothing(train, short, tmp_path):
+    train("-o", tmp_path / "mine", *SHORT, "--workers", 3)
+    assert losses_of(tmp_path / "mine") == losses_of(short[0])
 
 
-def test_an_adapter_gives_the_logits_of_the_merged_detector(train, tower, tmp_path):
-    train("-o", tmp_path / "whole", *SHORT)
-    outcome = train("-o", tmp_path / "changes", *SHORT, "--as", "adapter")
+def test_a_finished_training_is_written_as_an_adapter_of_the_same_logits(
+    train, short, finished, tower
+):
+    outcome = train("-o", finished, *SHORT, "--resume", "--as", "adapter")
     assert outcome.code == 0, outcome.err
-    assert (tmp_path / "changes" / "adapter.safetensors").stat().st_size < 60_000
-    whole = unmask.load(tmp_path / "whole", device="cpu")
-    changes = unmask.load(tmp_path / "changes", base=tower, device="cpu")
+    assert (finished / "adapter.safetensors").stat().st_size < 60_000
+    assert len(steps_of(finished)) == 6
+    whole = unmask.load(short[0], device="cpu")
+    changes = unmask.load(finished, base=tower, device="cpu")
     images = np.stack([whole.preprocess.resize(noise_image(n)) for n in range(4)])
     np.testing.assert_allclose(whole.logits(images), changes.logits(images), atol=0.03)
     assert changes.operating_points[0].source == "validation part of a, b"
@@ -202,9 +228,8 @@ def test_faces_are_learnt_from_where_there_are_some(cli, tower, astronaut, tmp_p
     assert (spec.domain, spec.face.scale, spec.face.size) == ("face", 1.5, 32)
 
 
-def test_a_line_says_how_far_it_is(train, tmp_path):
-    outcome = train("-o", tmp_path / "mine", *SHORT)
-    line = next(line for line in outcome.err.splitlines() if line.startswith("step 3/6"))
+def test_a_line_says_how_far_it_is(short):
+    line = next(line for line in short[1].err.splitlines() if line.startswith("step 3/6"))
     for part in ("loss 0.", "lr ", "crops/s", "left 0:00:0", "val AUC "):
         assert part in line
 
@@ -224,8 +249,6 @@ def in_child(arguments: list[str], *, kill_at: int = 0, **environment: str) -> i
 
 
 def _run(arguments: list[str], kill_at: int, environment: dict[str, str]) -> None:
-    import sys
-
     from accelerate.state import AcceleratorState
 
     os.environ.update(environment)
@@ -292,7 +315,7 @@ def test_two_processes_are_one_on_the_same_batches(train, arguments, tmp_path):
         torch.testing.assert_close(two[name], value, atol=1e-3, rtol=0, msg=name)  # float16
 
 
-def test_ctrl_c_says_how_to_go_on(train, tmp_path, monkeypatch):
+def test_ctrl_c_says_how_to_go_on(train, short, tmp_path, monkeypatch):
     step = loop.TrainingLog.step
 
     def interrupting(self, told):
@@ -300,7 +323,6 @@ def test_ctrl_c_says_how_to_go_on(train, tmp_path, monkeypatch):
         if told.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    train("-o", tmp_path / "through", *SHORT)
     monkeypatch.setattr(loop.TrainingLog, "step", interrupting)
     output = tmp_path / "mine"
     outcome = train("-o", output, *SHORT)
@@ -312,28 +334,18 @@ def test_ctrl_c_says_how_to_go_on(train, tmp_path, monkeypatch):
     assert not output.exists()
     assert (tmp_path / "mine.training" / "training.html").is_file()
     assert train("-o", output, *SHORT, "--resume").code == 0
-    assert losses_of(output) == losses_of(tmp_path / "through")
+    assert losses_of(output) == losses_of(short[0])
 
 
-def test_going_on_with_other_settings_is_refused(train, tmp_path):
-    train("-o", tmp_path / "mine", *SHORT)
-    (tmp_path / "mine").rename(tmp_path / "done")
-    outcome = train("-o", tmp_path / "mine", *SHORT, "--resume", "--lr", 0.5)
+def test_going_on_with_other_settings_is_refused(train, finished):
+    outcome = train("-o", finished, *SHORT, "--resume", "--lr", 0.5)
     assert outcome.code == 2
     assert "another training; different are lr (0.0002 there, 0.5 here)" in outcome.err
-    again = train("-o", tmp_path / "mine", *SHORT)
+    again = train("-o", finished, *SHORT)
     assert again.code == 2
     assert "go on with it by --resume, or begin anew with --overwrite" in again.err
-    assert train("-o", tmp_path / "mine", *SHORT, "--overwrite", "--lr", 0.5).code == 0
-
-
-def test_a_finished_training_can_be_written_the_other_way(train, tmp_path):
-    train("-o", tmp_path / "mine", *SHORT)
-    (tmp_path / "mine").rename(tmp_path / "done")
-    outcome = train("-o", tmp_path / "mine", *SHORT, "--resume", "--as", "adapter")
-    assert outcome.code == 0, outcome.err
-    assert (tmp_path / "mine" / "adapter.safetensors").is_file()
-    assert len(steps_of(tmp_path / "mine")) == 6
+    assert train("-o", finished, *SHORT, "--overwrite", "--lr", 0.5).code == 0
+    assert losses_of(finished)[0] != losses_of(finished)[-1]
 
 
 # Wrong use

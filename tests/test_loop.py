@@ -191,7 +191,7 @@ def test_two_trainings_give_the_same_weights(watched):
     assert same(one.weights, two.weights)
 
 
-@pytest.mark.parametrize("parts", [2, 4, 8])
+@pytest.mark.parametrize("parts", [2, 8])
 def test_a_step_in_parts_is_the_step_in_one(watched, parts):
     whole, divided = watched("whole").run(), watched("parts", accumulation=parts).run()
     assert divided.losses == pytest.approx(whole.losses, abs=1e-5)
@@ -300,8 +300,9 @@ def killed_at(step: int):
     return report
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-@pytest.mark.parametrize("recipe", ["effort", "layernorm", "lora", "full"])
+@pytest.mark.parametrize(
+    ("recipe", "ema"), [("effort", 0.9), ("layernorm", 0.0), ("lora", 0.0), ("full", 0.9)]
+)
 def test_going_on_is_the_uninterrupted_training(watched, recipe, ema):
     changed = {"recipe": recipe, "ema": ema, "checkpoint_steps": 3, "optimizer": "adam"}
     through = watched("through", **changed).run()
