@@ -361,6 +361,15 @@ def test_the_published_protocol_says_that_it_is_used():
     assert "protocol deepfakebench" in evaluated(several("a"), PUBLISHED).notes[-1]
 
 
+def test_the_published_protocol_says_how_many_folder_names_are_its_videos():
+    scores = table([0, 0, 1, 1, 1], [0.1, 0.2, 0.8, 0.9, NAN])
+    scores.source[:] = ["x/real/1", "x/real/2", "x/fake/1", "x/fake/2", "x/other/3"]
+    found = row(evaluated(scores, PUBLISHED), "a", "video")
+    assert (found.n_real, found.n_fake) == (1, 1)
+    assert (found.coverage.given, found.coverage.scored) == (3, 2)
+    assert found.notes == ("each folder name is a video: 1 of reals, 1 of fakes",)
+
+
 def test_the_published_protocol_averages_over_data_sets():
     found = evaluated(several("a", "b"), PUBLISHED)
     both = (value(row(found, "a"), "auc") + value(row(found, "b"), "auc")) / 2

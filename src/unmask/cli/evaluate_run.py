@@ -233,7 +233,7 @@ def _pipeline(loading: Loading, detector: str) -> Pipeline:
 def _measured(run: Run, tables: _Scored, *, thumbnails: bool) -> Evaluation:
     from unmask.evaluate.compare import compare
     from unmask.evaluate.gate import sliced
-    from unmask.evaluate.summary import summarise, threshold_of
+    from unmask.evaluate.summary import joined_datasets, summarise, threshold_of
     from unmask.evaluate.thumbnail import thumbnail
 
     first, second, fixed = tables.first, tables.second, run.loading.point
@@ -259,8 +259,8 @@ def _measured(run: Run, tables: _Scored, *, thumbnails: bool) -> Evaluation:
     if second is None:
         return evaluation
     found, notes = compare(
-        first,
-        second,
+        joined_datasets(first, choices.joins),
+        joined_datasets(second, choices.joins),
         _names(first, second, run.wanted),
         how=choices.how,
         k=choices.k,

@@ -27,6 +27,7 @@ __all__ = [
     "Accuracies",
     "UniversalFakeDetect",
     "averages",
+    "by_folder_name",
     "deepfakebench",
     "gend_eer",
     "gend_tpr_at_fpr",
@@ -64,7 +65,7 @@ def deepfakebench(
         "eer": _or_reason(metrics.eer_nearest, sound_labels, sound_scores),
         "ap": _or_reason(metrics.average_precision, sound_labels, sound_scores),
     }
-    video_labels, video_scores, mixed = _by_folder_name(sound_labels, sound_scores, paths)
+    video_labels, video_scores, mixed = by_folder_name(sound_labels, sound_scores, paths)
     found["video_auc"] = _or_reason(metrics.auc, video_labels, video_scores, mixed)
     found["video_eer"] = _or_reason(metrics.eer_nearest, video_labels, video_scores, mixed)
     # The code that this follows counts videos right only after their AUC, so both fail together.
@@ -209,10 +210,14 @@ def _or_reason(
         return Reason(error.code, f"{error}{said if mixed else ''}")
 
 
-def _by_folder_name(
+def by_folder_name(
     labels: Labels, scores: Array, paths: Sequence[str]
 ) -> tuple[Labels, Array, int]:
-    """Label and score of each folder name, and how many names have frames of both labels."""
+    """Label and score of each folder name, and how many names have frames of both labels.
+
+    Raises:
+        ScoresError: a path has no folder.
+    """
     names = []
     for path in paths:
         parts = re.split(r"[\\/]", path)

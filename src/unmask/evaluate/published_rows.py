@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
+
+import numpy as np
 
 from unmask.evaluate import deepfakebench
 from unmask.evaluate.evaluation import Coverage, Measure, Row
@@ -20,9 +23,11 @@ Numbers = Mapping[str, float | Reason]
 NOTES = (
     "protocol deepfakebench: videos are told apart by the bare name of their folder, EER is taken "
     "at the nearest point of the ROC curve, accuracy calls fake what is above 0.5, and there are "
-    "no intervals. These rules are kept for comparison with published tables only.",
+    "no intervals. These rules are kept for comparison with published tables only: where a folder "
+    "holds a whole class, its name is taken for one video.",
 )
 
+_UNITS: tuple[Literal["picture", "video"], ...] = ("picture", "video")
 _PICTURE = {"auc": "auc", "ap": "average_precision", "eer": "eer", "acc": "accuracy"}
 _VIDEO = {"video_auc": "auc", "video_eer": "eer", "video_acc": "accuracy"}
 """What the protocol calls its numbers, and what they are called here."""
@@ -51,10 +56,38 @@ def published_rows(scores: Scores) -> tuple[Row, ...]:
             coverage=units.coverage,
             measures=_measures(found, _PICTURE),
         )
-        rows += [row, replace(row, unit="video", measures=_measures(found, _VIDEO))]
+        rows += [row, _video_row(row, part, found)]
     if len(numbers) > 1:
         rows += _averages(rows, numbers)
     return tuple(rows)
+
+
+def _video_row(row: Row, part: Scores, numbers: Numbers) -> Row:
+    """The row of what the protocol takes for videos: names of folders, however few those are."""
+    measured = select(part, scored(part) & (part.label >= 0))
+    labels = np.empty(0, np.int8)
+    if len(measured):
+        labels, _, _ = deepfakebench.by_folder_name(
+            measured.label, measured.p_fake, measured.source.tolist()
+        )
+    given, _, _ = deepfakebench.by_folder_name(
+        np.zeros(len(part), np.int8), np.zeros(len(part)), part.source.tolist()
+    )
+    reals, fakes = int(np.sum(labels == 0)), int(np.sum(labels == 1))
+    return replace(
+        row,
+        unit="video",
+        n_real=reals,
+        n_fake=fakes,
+        n_groups=len(labels),
+        coverage=Coverage(len(given), len(labels), _lost(len(given) - len(labels))),
+        measures=_measures(numbers, _VIDEO),
+        notes=(f"each folder name is a video: {reals} of reals, {fakes} of fakes",),
+    )
+
+
+def _lost(count: int) -> dict[str, int]:
+    return {"no_scored_frame": count} if count else {}
 
 
 def _numbers(part: Scores) -> Numbers:
@@ -65,25 +98,26 @@ def _numbers(part: Scores) -> Numbers:
 
 
 def _averages(rows: list[Row], numbers: Mapping[str, Numbers]) -> list[Row]:
-    parts = [each for each in rows if each.unit == "picture"]
-    given, kept = (
-        sum(getattr(each.coverage, name) for each in parts) for name in ("given", "scored")
-    )
-    mean = Row(
-        name="mean",
-        kind="mean",
-        unit="picture",
-        n_real=sum(each.n_real for each in parts),
-        n_fake=sum(each.n_fake for each in parts),
-        n_groups=sum(each.n_groups for each in parts),
-        coverage=Coverage(given, kept),
-        measures=(),
-        notes=(f"over {len(numbers)} data sets",),
-    )
     found = deepfakebench.averages(numbers)
+    said = f"over {len(numbers)} data sets, each counting alike"
+    names = {"picture": _PICTURE, "video": {"video_auc": "auc"}}
     return [
-        replace(mean, measures=_measures(found, _PICTURE)),
-        replace(mean, unit="video", measures=_measures(found, {"video_auc": "auc"})),
+        replace(
+            rows[0],
+            name="mean",
+            kind="mean",
+            unit=unit,
+            n_real=sum(each.n_real for each in rows if each.unit == unit),
+            n_fake=sum(each.n_fake for each in rows if each.unit == unit),
+            n_groups=sum(each.n_groups for each in rows if each.unit == unit),
+            coverage=Coverage(
+                sum(each.coverage.given for each in rows if each.unit == unit),
+                sum(each.coverage.scored for each in rows if each.unit == unit),
+            ),
+            measures=_measures(found, names[unit]),
+            notes=(said,),
+        )
+        for unit in _UNITS
     ]
 
 
