@@ -1,7 +1,10 @@
 import hashlib
 import os
+import pickle
+import random
 import runpy
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import AutoConfig, CLIPVisionModel
 
-from unmask.errors import CorruptWeights, IncompatibleWeights, MissingSource
+from unmask.errors import ConfigError, CorruptWeights, IncompatibleWeights, MissingSource
 from unmask.models import catalog
 from unmask.models.catalog import Published
 from unmask.models.published.effort import read_effort
 from unmask.models.published.imported import KeyFate, key_report
+from unmask.models.published.tensor_file import read_tensor_file
 from unmask.preprocess import Preprocess
 from unmask.types import FaceSpec
 
@@ -520,3 +524,129 @@ def test_a_report_puts_equal_layers_together():
         "head.linear.bias: 1 mapped",
         "m.*.ids: 3 dropped (old)",
     ]
+
+
+# What is no weight, or damaged without being cut short.
+
+
+def test_a_wrong_checksum_is_damage(released, saved, base):
+    path = saved(released)
+    content = bytearray(path.read_bytes())
+    content[content.find(released["head.weight"].numpy().tobytes()) + 3] ^= 0x40
+    path.write_bytes(content)
+    caught = error_of(path, base)
+    assert "the checksum of file/data/" in str(caught.value)
+    assert caught.type is CorruptWeights
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_bytes_changed_at_random_are_an_error_of_ours_or_harmless(old, tmp_path):
+    state = {"weight": torch.ones(1, 8), "bias": torch.ones(1)}
+    path = tmp_path / "file.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=not old)
+    whole = path.read_bytes()
+    generator = random.Random(0)
+    refused = 0
+    for _ in range(300):
+        content = bytearray(whole)
+        for _ in range(generator.choice([1, 2, 5])):
+            content[generator.randrange(min(len(content), 700))] = generator.randrange(256)
+        path.write_bytes(content)
+        try:
+            read_tensor_file(path)
+        except (CorruptWeights, IncompatibleWeights):
+            refused += 1
+    assert refused > 100
+
+
+def test_torchs_warnings_of_a_pickle_are_not_shown(tmp_path, base):
+    path = tmp_path / "file.pth"
+    path.write_bytes(pickle.dumps({"weight": 1}, protocol=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        error_of(path, base)
+
+
+def test_a_file_name_that_is_no_utf8_is_told(tmp_path, base):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/w\xff.pth"))
+    shutil.copy(FIXTURES / "B_released_layout_wrapped.pth", path)
+    with pytest.raises(ConfigError, match=r"w\\udcff\.pth is not valid UTF-8"):
+        read_effort(path, base_config=base)
+
+
+NO_WEIGHTS = {
+    "whole numbers": (lambda value: value.to(torch.int8), "holds torch.int8; floating point"),
+    "eight-bit floats": (lambda value: value.to(torch.float8_e4m3fn), "holds torch.float8_e4m3fn"),
+    "complex numbers": (lambda value: value.to(torch.complex64), "holds torch.complex64"),
+    "a sparse tensor": (lambda value: value.to_sparse(), "a dense tensor was expected"),
+    "a tensor without values": (lambda value: value.to("meta"), "a shape but no values"),
+}
+
+
+@pytest.mark.parametrize("what", NO_WEIGHTS)
+def test_a_tensor_that_is_no_weight_is_named(what, released, saved, base):
+    change, sentence = NO_WEIGHTS[what]
+    caught = error_of(saved({**released, f"{Q}.weight_main": change(torch.eye(64))}), base)
+    assert f"{Q}.weight_main" in str(caught.value)
+    assert sentence in str(caught.value)
+    assert caught.type is IncompatibleWeights
+
+
+def test_a_value_beyond_float32_is_named(released, saved, base):
+    head = released["head.weight"].double() * 1e300
+    assert "head.weight holds values beyond the range of float32" in str(
+        error_of(saved({**released, "head.weight": head}), base).value
+    )
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_key_that_is_no_name_is_refused(wrapped, released, saved, base):
+    state = {**released, 1: torch.zeros(1)}
+    caught = error_of(saved({"state_dict": state} if wrapped else state), base)
+    assert "the key 1 is a int; tensors by name were expected" in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_tensors_beside_a_state_dict_of_the_same_names_are_unclear(prefix, released, saved, base):
+    beside = {prefix + key: -value for key, value in released.items()}
+    caught = error_of(saved({"state_dict": released, **beside}), base)
+    assert "both under state_dict and beside it" in str(caught.value)
+    assert " more" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_long_list_of_what_is_not_read_is_shortened(released, saved, base):
+    beside = {f"setting {number:02}": number for number in range(40)}
+    notes = read_effort(saved({"state_dict": released, **beside}), base_config=base).notes
+    assert "setting 07 and 32 more, which is not read" in notes[0]
+
+
+def test_a_split_vector_is_refused(released, saved, base):
+    layer = "backbone.encoder.layers.1.layer_norm1"
+    state = {key: value for key, value in released.items() if key != f"{layer}.weight"}
+    state[f"{layer}.weight_main"] = released[f"{layer}.weight"]
+    state |= {f"{layer}.{leaf}_residual": torch.ones(1) for leaf in "USV"}
+    assert "only the matrix of a linear layer" in str(error_of(saved(state), base).value)
+
+
+@pytest.fixture
+def full():
+    return load_file(FIXTURES / "A_full_layout.safetensors")
+
+
+FACTORS = {
+    "of another shape": (lambda value: value[:-1].clone(), "has the shape"),
+    "not finite": (lambda value: value * float("nan"), "not finite"),
+    "of another product": (lambda value: value * 1.01, "is not its weight_main"),
+}
+
+
+@pytest.mark.parametrize("leaf", ["U_r", "S_r", "V_r"])
+@pytest.mark.parametrize("what", FACTORS)
+def test_frozen_factors_that_are_dropped_must_say_what_weight_main_says(
+    what, leaf, full, saved, base
+):
+    change, sentence = FACTORS[what]
+    caught = error_of(saved({**full, f"{Q}.{leaf}": change(full[f"{Q}.{leaf}"])}), base)
+    assert sentence in str(caught.value)
+    assert "encoder.layers.1.self_attn.q_proj" in str(caught.value)

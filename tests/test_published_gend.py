@@ -381,3 +381,9 @@ def test_a_gend_with_something_else_than_tensors_is_refused(gend):
     torch.save({"epoch": 3}, gend / "pytorch_model.bin")
     with pytest.raises(IncompatibleWeights, match="epoch is a int"):
         read_gend(gend, base_config=BASE)
+
+
+def test_a_gend_of_whole_numbers_is_refused(gend):
+    edit(gend, lambda tensors: tensors.update({"model.linear.bias": torch.ones(2).to(torch.int8)}))
+    with pytest.raises(IncompatibleWeights, match=r"model\.linear\.bias holds torch\.int8"):
+        read_gend(gend)

@@ -213,7 +213,7 @@ def test_a_base_without_configuration_is_an_error(head, tmp_path):
             {"model": {"model.vision_model.x": torch.ones(1), "fc.weight": 1, "fc.bias": 1}},
             "a CLIP of its own beside the head",
         ),
-        ({"weight": 1, "bias": torch.ones(1)}, "not both tensors"),
+        ({"weight": 1, "bias": torch.ones(1)}, "weight is a int; only tensors"),
         ({"weight": torch.ones(2, 32), "bias": torch.ones(2)}, "one output"),
         ({"weight": torch.ones(32), "bias": torch.ones(1)}, "one output"),
         ({"weight": torch.ones(1, 32), "bias": torch.ones(())}, "one output"),
@@ -241,3 +241,12 @@ def test_a_file_that_wants_to_run_code_is_refused(tmp_path):
     path = written(tmp_path / "fc.pth", {"weight": CLIP_VISION, "bias": 1})
     with pytest.raises(IncompatibleWeights, match=r"wants .* to be called"):
         read_univfd(path, BASE)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.float8_e5m2])
+@pytest.mark.parametrize("leaf", ["weight", "bias"])
+def test_a_head_of_other_numbers_than_floating_point_is_refused(tmp_path, leaf, dtype):
+    content = {"weight": torch.ones(1, 24), "bias": torch.ones(1)}
+    torch.save({**content, leaf: content[leaf].to(dtype)}, tmp_path / "fc.pth")
+    with pytest.raises(IncompatibleWeights, match=rf"{leaf} holds {dtype}; floating point"):
+        read_univfd(tmp_path / "fc.pth", tmp_path)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig
 
-from unmask.errors import ConfigError, CorruptWeights, IncompatibleWeights
+from unmask.errors import ConfigError, IncompatibleWeights
 from unmask.models.backbone import tower_class, tower_config_for
 from unmask.models.configuration import DetectorSpec, HeadSpec, backbone_config_of
 from unmask.models.heads import Head
@@ -30,6 +30,7 @@ from unmask.models.published.config_json import read_config_json
 from unmask.models.published.dino_geometry import dino_config
 from unmask.models.published.imported import Imported, KeyFate
 from unmask.models.published.tensor_file import read_tensor_file
+from unmask.models.published.tensors import some, sound
 from unmask.models.published.trace import targets
 from unmask.models.weights import quiet, weights_files
 from unmask.preprocess import Preprocess
@@ -43,7 +44,6 @@ MODEL_TYPE = "GenD"
 _HEADS: Mapping[str, bool] = {"linear": False, "LinearNorm": True}
 """Whether a head scales its feature to unit length, by its published name."""
 _WEIGHT, _BIAS = "model.linear.weight", "model.linear.bias"
-_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def read_gend(folder: Path, *, base_config: PreTrainedConfig | None = None) -> I
     name, normalize = _settings(folder)
     family = _family(folder, name)
     files = weights_files(folder)
-    state = _read(files)
+    state = _read(family, files)
     config = _config(family, state, base_config)
     backbone = _tower(folder, family, config, state)
     preprocess = _preprocess(folder, config)
@@ -151,20 +151,11 @@ def _family(folder: Path, name: str) -> _Family:
     )
 
 
-def _read(files: Sequence[Path]) -> dict[str, Tensor]:
+def _read(family: _Family, files: Sequence[Path]) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for path in files:
         for key, value in read_tensor_file(path).items():
-            if not isinstance(value, Tensor):
-                raise IncompatibleWeights(
-                    f"{path}: {key} is a {type(value).__name__}; only tensors were expected"
-                )
-            if value.is_floating_point() and not torch.isfinite(value).all():
-                raise CorruptWeights(
-                    f"{path}: {key} holds values that are not finite; the file is damaged, fetch "
-                    "it again"
-                )
-            state[key] = value
+            state[key] = value if key in family.dropped else sound(path, key, value)
     return state
 
 
@@ -210,7 +201,7 @@ def _tower(
         if keys:
             raise IncompatibleWeights(
                 f"{folder} is no whole GenD on a {config.model_type!r} tower: {len(keys)} weights "
-                f"{problem}: {_some(keys)}"
+                f"{problem}: {some(sorted(keys))}"
             )
     tower.eval()
     return tower  # type: ignore[no-any-return]  # transformers is untyped for mypy
@@ -273,7 +264,7 @@ def _original(
 
     @cache
     def parts() -> tuple[nn.Module, Tensor, Tensor]:
-        state = _read(weights_files(folder))
+        state = _read(family, weights_files(folder))
         tower = _tower(folder, family, config, state)
         return tower, state[_WEIGHT].float(), state[_BIAS].float()
 
@@ -318,8 +309,3 @@ def _notes(folder: Path, config: PreTrainedConfig, *, known: bool) -> tuple[str,
     if not (folder / "preprocessor_config.json").is_file():
         notes.append("The folder has no processor; the one published with its tower was taken.")
     return tuple(notes)
-
-
-def _some(keys: Sequence[str]) -> str:
-    names = sorted(keys)
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

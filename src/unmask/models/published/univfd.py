@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig
 
-from unmask.errors import CorruptWeights, IncompatibleWeights
+from unmask.errors import IncompatibleWeights
 from unmask.models.backbone import load_backbone
 from unmask.models.configuration import (
     BackboneSource,
@@ -30,6 +30,7 @@ from unmask.models.heads import Head
 from unmask.models.modeling import assemble
 from unmask.models.published.imported import Imported, KeyFate
 from unmask.models.published.tensor_file import read_tensor_file
+from unmask.models.published.tensors import named, some, sound
 from unmask.models.weights import read_config, weights_files, weights_sha256
 from unmask.preprocess import Preprocess
 
@@ -89,37 +90,33 @@ def _layer(path: Path) -> tuple[str, Tensor, Tensor]:
     prefix = ""
     inner = content.get(_WRAPPER)
     if isinstance(inner, Mapping):
-        content, prefix = inner, f"{_WRAPPER}."
+        content, prefix = named(path, inner), f"{_WRAPPER}."
     if set(content) not in _NAMES:
         raise IncompatibleWeights(_not_a_head(path, content))
     start = "fc." if "fc.weight" in content else ""
-    weight, bias = content[f"{start}weight"], content[f"{start}bias"]
-    if not isinstance(weight, Tensor) or not isinstance(bias, Tensor):
-        raise IncompatibleWeights(f"{path}: weight and bias are not both tensors")
+    weight, bias = (
+        sound(path, f"{prefix}{start}{leaf}", content[f"{start}{leaf}"])
+        for leaf in ("weight", "bias")
+    )
     if weight.ndim != 2 or weight.shape[0] != 1 or tuple(bias.shape) != (1,):
         raise IncompatibleWeights(
             f"{path}: weight and bias have the shapes {list(weight.shape)} and "
             f"{list(bias.shape)}; [1, width] and [1], one output, were expected"
         )
-    if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
-        raise CorruptWeights(
-            f"{path} holds values that are not finite; the file is damaged, fetch it again"
-        )
     return f"{prefix}{start}", weight.float(), bias.float()
 
 
 def _not_a_head(path: Path, content: Mapping[str, object]) -> str:
-    names = sorted(map(str, content))
-    some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    names = sorted(content)
+    shown = some(names)
     if any(name.startswith(("model.", "clip_model.", "fc.")) for name in names) and len(names) > 2:
         return (
-            f"{path} holds a CLIP of its own beside the head ({len(names)} tensors: {some}), as "
+            f"{path} holds a CLIP of its own beside the head ({len(names)} tensors: {shown}), as "
             "the training script of another method writes it; the head of UnivFD alone, weight "
             "and bias, was expected"
         )
-    return (
-        f"{path} holds {some or 'nothing'}; the head of UnivFD, weight and bias alone, was expected"
-    )
+    expected = "the head of UnivFD, weight and bias alone, was expected"
+    return f"{path} holds {shown or 'nothing'}; {expected}"
 
 
 def _clip_config(base: Path) -> PreTrainedConfig:
