@@ -126,7 +126,6 @@ def test_a_file_of_another_kind_or_none_is_refused(tmp_path):
         ({"lr": 1e-5, "min_lr": 1e-3}, "min_lr is 0.001, above lr"),
         ({"orthogonality": 1}, "penalties of the recipe 'effort'; with 'lora'"),
         ({"layer_decay": 0.5}, "layer_decay is for the recipe 'full', not for 'lora'"),
-        ({"self_blended": 0.5, "faces": "none"}, "self_blended needs faces"),
         ({"std": [1, 0, 1]}, r"std is \(1.0, 0.0, 1.0\); each must be above 0"),
     ],
 )

@@ -1,7 +1,9 @@
 """The parts of the loop: losses, optimiser, schedule, checkpoints, logs, choice, page."""
 
+import io
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 
 from tiny_detectors import noise_image, sample
 from tuned_models import plain_model, save_base
+from unmask.cli.train_progress import step_report
 from unmask.errors import ConfigError, CorruptWeights, OutputError
 from unmask.models.heads import new_head
 from unmask.models.tuning import trained_parameters, tune
@@ -524,3 +527,37 @@ def test_a_warm_head_is_the_probe(base, outputs, normalize):
     with torch.no_grad():
         logits = model.head(torch.from_numpy(x)).numpy()
     assert np.mean((logits > 0) == (np.arange(40) % 2)) > 0.85
+
+
+# What is shown
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_loss_rate_and_time_left(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with step_report() as report:
+        report(told(1), None)
+        report(told(2), evaluation(2, 0.9))
+    shown = sys.stderr.getvalue()
+    for part in ("2/9", "loss 0.6", "lr 0.001", "16.0 crops/s", "left 0:00:0", "val AUC 0.700"):
+        assert part in shown
+
+
+def test_where_there_is_no_terminal_a_line_comes_once_a_minute(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with step_report() as report:
+        for step, at in enumerate((1.0, 30.0, 61.0, 70.0), start=1):
+            now[0] = at
+            report(told(step), None)
+    assert [line[:8] for line in capsys.readouterr().err.splitlines()] == ["step 3/9"]
+
+
+def test_quiet_it_tells_nothing(capsys):
+    with step_report(quiet=True) as report:
+        report(told(1), evaluation(1, 0.9))
+    assert capsys.readouterr().err == ""

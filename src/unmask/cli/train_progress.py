@@ -22,9 +22,12 @@ _RECENT = 0.95
 
 
 @contextmanager
-def step_report() -> Iterator[Report]:
-    """A function to call after each step: loss, rate and time left."""
+def step_report(*, quiet: bool = False) -> Iterator[Report]:
+    """A function to call after each step: loss, rate and time left; quiet, it tells nothing."""
     shown = _Shown()
+    if quiet:
+        yield lambda _step, _evaluation: None
+        return
     if not sys.stderr.isatty():
         yield shown.line
         return

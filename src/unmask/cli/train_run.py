@@ -167,7 +167,7 @@ def run_finetune(
         adapter=kept == "adapter",
     )
     try:
-        with step_report() as report:
+        with step_report(quiet=not first) as report:
             trained = finetune(
                 samples,
                 config,
@@ -176,9 +176,10 @@ def run_finetune(
                 report=report,
             )
     except Interrupted:
-        _write_page(folder, command.name, config)
-        again = command.line if resume else f"{command.line} --resume"
-        sys.stderr.write(f"a checkpoint is in {one_line(str(folder))}; go on with: {again}\n")
+        if first:
+            _write_page(folder, command.name, config)
+            again = command.line if resume else f"{command.line} --resume"
+            sys.stderr.write(f"a checkpoint is in {one_line(str(folder))}; go on with: {again}\n")
         raise
     if trained is not None:
         _write_page(folder, command.name, config)

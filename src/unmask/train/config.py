@@ -74,9 +74,6 @@ class TrainConfig:
     ``shuffled`` shows every sample once per epoch."""
     augmentation: str = "probe"
     """Name of the preset that alters training crops; ``none`` leaves them as they are."""
-    self_blended: float = 0.0
-    """Share of the real training crops that are turned into fakes by blending them with
-    themselves; needs faces."""
 
     # How long, and how much at once
     epochs: float = 5.0
@@ -171,7 +168,6 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "least_face_px": (1, 10_000),
     "resolution": (16, 4096),
     "frames_per_video": (1, math.inf),
-    "self_blended": (0, 1),
     "epochs": (_TINY, 100_000),
     "steps": (1, math.inf),
     "batch_size": (1, 100_000),
@@ -375,7 +371,5 @@ def _check_together(config: TrainConfig) -> None:
         raise ConfigError(
             f"layer_decay is for the recipe 'full', not for {config.recipe!r}; leave it at 1"
         )
-    if config.self_blended and config.faces == "none":
-        raise ConfigError("self_blended needs faces; it cannot be had with faces: none")
     if config.std is not None and min(config.std) <= 0:
         raise ConfigError(f"std is {config.std}; each must be above 0")
