@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unmask.convert import convert, verify
-from unmask.errors import ConfigError, IncompatibleWeights
+from unmask.convert import convert, read_parity, verify
+from unmask.errors import ConfigError, CorruptWeights, IncompatibleWeights
 
 FIXTURES = Path(__file__).parent / "fixtures" / "effort"
 RELEASED = FIXTURES / "B_released_layout_module_prefix.pth"
@@ -201,3 +201,170 @@ def test_the_command_gives_one_json_object(cli, folder):
     assert values["ok"] is False
     assert len(values["problems"]) == 1
     assert len(values["parity"]["inputs"]) == 6
+
+
+# The settings.
+
+
+def configure(folder, change):
+    path = folder / "config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+CHANGED = {
+    "domain": (lambda values: values.update(domain="image"), 'domain is "image", "face" then'),
+    "face": (lambda values: values["face"].update(scale=9.0), "face.scale is 9.0, 1.3 then"),
+    "no face": (lambda values: values.update(face=None), "face is null, missing then"),
+    "head": (lambda values: values["head"].update(trained=False), "head.trained is false, true"),
+    "preprocess": (
+        lambda values: values["preprocess"].update(interpolation="nearest"),
+        'preprocess.interpolation is "nearest"',
+    ),
+    "an unknown field": (lambda values: values.update(surprise=5), "surprise is 5, missing then"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_a_changed_setting_is_a_problem_that_says_both_values(what, folder):
+    edit, sentence = CHANGED[what]
+    configure(folder, edit)
+    assert any(f"changed: {sentence}" in problem for problem in verify(folder).problems)
+
+
+def test_a_calibration_is_told_and_is_no_problem(folder):
+    point = {"name": "mine", "fake_at": 0.75, "real_below": 0.25, "source": "my pictures"}
+
+    def calibrate(values):
+        values["calibration"] = {"temperature": 1.5, "record": {"pictures": 100}}
+        values["operating_points"] = [point]
+
+    configure(folder, calibrate)
+    found = verify(folder)
+    assert found.problems == ()
+    assert found.notes[0] == "calibrated since: calibration.temperature is 1.5, 1.0 then"
+    assert found.notes[1].startswith("calibrated since: operating_points is [{")
+    assert "0.75" in found.notes[1]
+
+
+def test_terms_may_be_written_down_later(folder):
+    configure(folder, lambda values: values.update(license="MIT"))
+    assert verify(folder).problems == ()
+
+
+def test_a_report_of_another_source_than_the_configuration_names_is_a_problem(folder):
+    change(folder, kind="gend")
+    (problem,) = verify(folder).problems
+    assert "and the report is of {'kind': 'gend'" in problem
+
+
+def test_weights_of_another_precision_than_recorded_are_a_problem(folder):
+    change(folder, weights_dtype="float16")
+    (problem,) = verify(folder).problems
+    assert "not saved in float16, as recorded: backbone." in problem
+    assert "head." not in problem
+
+
+def test_damaged_weights_are_an_error(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CorruptWeights, match="damaged or cut short"):
+        verify(folder)
+
+
+# The report, field by field.
+
+A, B = "a" * 64, 10**400
+ONE = {"name": "noise", "sha256": A, "original": 1.0, "converted": 1.0}
+WRONG = [
+    *(("kind", value) for value in (5, [], {}, None)),
+    *(("source", value) for value in (5, "", None)),
+    *(("files", value) for value in ([], {}, 5, {"a": 5}, {"a": "b"}, {"a": A.upper()})),
+    *(("base", value) for value in (5, "", [])),
+    *(("fake_labels", value) for value in (5, "ab", [5], None)),
+    *(("saved_as", value) for value in ([], "whole", None)),
+    *(("weights_dtype", value) for value in ({}, 5, "bfloat16")),
+    *(("weights_sha256", value) for value in (5, None, "0", A[:-1])),
+    *(("versions", value) for value in (5, [], {"torch": 2})),
+    *(("settings", value) for value in (5, [], None)),
+    *(("settings_sha256", value) for value in (5, "0")),
+    *(("tolerance", value) for value in ("1", True, None)),
+    *(("largest_difference", value) for value in ("1", [], float("nan"))),
+    *(("inputs", value) for value in ([], {}, 5, [5], [ONE, ONE], [{"name": "noise"}])),
+    *(("inputs", [{**ONE, "name": value}]) for value in (5, "")),
+    *(("inputs", [{**ONE, "sha256": value}]) for value in (5, "0")),
+    *(("inputs", [{**ONE, "original": value}]) for value in (None, "x", float("nan"), B, True)),
+    *(("inputs", [{**ONE, "converted": value}]) for value in (None, [], float("inf"))),
+    *(("inputs", [{**ONE, "more": value}]) for value in (5,)),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda value: repr(value)[:30])
+def test_a_field_of_another_form_is_an_error_of_one_sentence(field, value, folder_of_report):
+    change(folder_of_report, **{field: value})
+    with pytest.raises(ConfigError, match="not what 'unmask convert' writes") as caught:
+        read_parity(folder_of_report)
+    assert field in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.fixture
+def folder_of_report(merged, tmp_path):
+    """A folder with the report alone."""
+    shutil.copy(merged / "parity.json", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("schema", [True, 1.0, "1", None])
+def test_the_schema_is_a_whole_number(schema, folder_of_report):
+    change(folder_of_report, schema=schema)
+    with pytest.raises(ConfigError, match="reads 1"):
+        read_parity(folder_of_report)
+
+
+def test_settings_that_were_changed_in_the_report_are_an_error(folder_of_report):
+    change(folder_of_report, settings=record(folder_of_report)["settings"] | {"domain": "image"})
+    with pytest.raises(ConfigError, match="so the report was changed"):
+        read_parity(folder_of_report)
+
+
+def test_an_unknown_field_of_the_report_is_an_error(folder_of_report):
+    change(folder_of_report, surprise=5)
+    with pytest.raises(ConfigError, match=r"unknown fields: \['surprise'\]"):
+        read_parity(folder_of_report)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"5"])
+def test_a_report_that_is_no_object_is_an_error(content, tmp_path):
+    (tmp_path / "parity.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"not JSON|reads 1"):
+        read_parity(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["parity.json", "config.json"])
+def test_a_folder_in_the_place_of_a_file_is_an_error(name, folder):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(ConfigError, match=rf"{name} cannot be read"):
+        verify(folder)
+
+
+def test_a_configuration_that_is_nested_without_end_is_an_error(folder):
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match=r"config\.json is not JSON"):
+        verify(folder)
+
+
+def test_the_command_tells_of_a_calibration(cli, folder):
+    configure(folder, lambda values: values["calibration"].update(temperature=2.0))
+    outcome = cli("verify", folder)
+    assert outcome.code == 0
+    assert "note: calibrated since: calibration.temperature is 2.0, 1.0 then" in outcome.out
+
+
+def test_a_report_of_another_form_ends_the_command_with_2(cli, folder):
+    change(folder, files=5)
+    outcome = cli("verify", folder)
+    assert outcome.code == 2
+    assert "files is 5" in outcome.err

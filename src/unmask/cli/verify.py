@@ -10,6 +10,7 @@ import typer
 
 from unmask.cli import options
 from unmask.cli.streams import say
+from unmask.files import one_line
 
 if TYPE_CHECKING:
     from unmask.convert import Verification
@@ -54,11 +55,12 @@ def _lines(found: Verification) -> list[str]:
     return [
         f"logits of the source ({against}) and of the folder:",
         *(
-            f"  {one.name:<{width}}  {one.original:12.6f}  {one.converted:12.6f}"
+            f"  {one_line(one.name):<{width}}  {one.original:12.6f}  {one.converted:12.6f}"
             for one in found.parity.inputs
         ),
         f"parity: {found.parity.summary()}",
-        *(f"differs: {problem}" for problem in found.problems),
+        *(f"note: {one_line(note)}" for note in found.notes),
+        *(f"differs: {one_line(problem)}" for problem in found.problems),
         *([] if found.problems else ["it computes what its source did"]),
     ]
 
@@ -68,6 +70,7 @@ def _values(found: Verification) -> dict[str, object]:
         "folder": str(found.folder),
         "ok": not found.problems,
         "problems": list(found.problems),
+        "notes": list(found.notes),
         "source_read": found.source_read,
         "parity": json.loads(found.parity.to_json()),
     }

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from unmask.convert.conversion import Conversion, SavedAs, convert
-from unmask.convert.parity import Parity, ParityInput, read_parity
+from unmask.convert.parity import Parity, ParityInput
+from unmask.convert.parity_file import read_parity
 from unmask.convert.source import Source, read_source
 from unmask.convert.verification import Verification, verify
 

@@ -16,6 +16,7 @@ from unmask.convert.parity import (
     logits_of,
     parity_inputs,
 )
+from unmask.convert.settings import read_settings
 from unmask.convert.source import Source, read_source
 from unmask.errors import ConfigError, IncompatibleWeights
 from unmask.models.adapter import load_adapter, save_adapter
@@ -147,6 +148,7 @@ def _saved(
         saved_as=as_,
         weights_dtype=weights_dtype,
         weights_sha256=weights_sha256(folder),
+        settings=read_settings(folder),
         inputs=compared(inputs, original, converted),
         versions=versions(),
     )

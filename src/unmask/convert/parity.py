@@ -11,15 +11,15 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unmask.errors import ConfigError, IncompatibleWeights
+from unmask.convert.settings import digest
+from unmask.errors import IncompatibleWeights
 from unmask.models.checkpoint import WeightsDtype
 from unmask.models.modeling import UnmaskForImageClassification
 from unmask.models.published.imported import Kind
@@ -28,6 +28,8 @@ from unmask.types import Image
 
 __all__ = [
     "FILE",
+    "RELATIVE",
+    "SCHEMA",
     "Parity",
     "ParityInput",
     "SavedAs",
@@ -35,7 +37,6 @@ __all__ = [
     "largest_difference",
     "logits_of",
     "parity_inputs",
-    "read_parity",
     "tolerance",
 ]
 
@@ -44,7 +45,7 @@ SCHEMA = 1
 SavedAs = Literal["merged", "adapter"]
 
 _SEED = 20250711
-_RELATIVE: Mapping[tuple[SavedAs, WeightsDtype], float] = {
+RELATIVE: Mapping[tuple[SavedAs, WeightsDtype], float] = {
     ("merged", "float32"): 1e-5,
     ("merged", "float16"): 2e-2,
     ("adapter", "float32"): 1e-4,
@@ -81,6 +82,8 @@ class Parity:
     weights_dtype: WeightsDtype
     weights_sha256: str
     """Of the weights file in the folder."""
+    settings: Mapping[str, Any]
+    """What the folder's ``config.json`` said that scores depend on."""
     inputs: tuple[ParityInput, ...]
     versions: Mapping[str, str]
 
@@ -97,6 +100,11 @@ class Parity:
         return tolerance(original, self.saved_as, self.weights_dtype)
 
     @property
+    def settings_sha256(self) -> str:
+        """Of the settings, see :func:`unmask.convert.settings.digest`."""
+        return digest(self.settings)
+
+    @property
     def holds(self) -> bool:
         """Whether the folder computes what the source does."""
         return self.largest <= self.tolerance
@@ -109,63 +117,17 @@ class Parity:
         )
 
     def to_json(self) -> str:
-        """The text of the file, with the two numbers that follow from the rest."""
+        """The text of the file, with what follows from the rest."""
         values: dict[str, Any] = {"schema": SCHEMA} | asdict(self)
         values |= {"largest_difference": self.largest, "tolerance": self.tolerance}
+        values["settings_sha256"] = self.settings_sha256
         return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def read_parity(folder: Path) -> Parity:
-    """The report in a folder that ``unmask convert`` wrote.
-
-    Raises:
-        ConfigError: If there is none, or it is not one.
-    """
-    path = folder / FILE
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{folder} has no {FILE}: it was not written by 'unmask convert', so there is no "
-            "source to compare it with"
-        ) from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path} is not JSON: {error}. Convert the detector again.") from error
-    schema = values.get("schema") if isinstance(values, dict) else None
-    if schema != SCHEMA:
-        raise ConfigError(
-            f"{path} has the schema {schema!r}; this version of unmask reads {SCHEMA}. Update "
-            "unmask, or convert the detector again."
-        )
-    rest = {key: values[key] for key in values if key in Parity.__dataclass_fields__}
-    try:
-        parity = Parity(
-            **{
-                **rest,
-                "inputs": tuple(_input(one) for one in rest["inputs"]),
-                "fake_labels": tuple(rest["fake_labels"]),
-            }
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is incomplete ({error}). Convert the detector again.") from error
-    saved = (parity.saved_as, parity.weights_dtype)
-    if parity.kind not in get_args(Kind) or saved not in _RELATIVE or not parity.inputs:
-        raise ConfigError(
-            f"{path}: a {parity.kind!r} detector saved as {' in '.join(map(str, saved))} with "
-            f"{len(parity.inputs)} inputs is not what 'unmask convert' writes; convert it again"
-        )
-    return parity
-
-
-def _input(values: Mapping[str, Any]) -> ParityInput:
-    found = ParityInput(**values)
-    return ParityInput(found.name, found.sha256, float(found.original), float(found.converted))
 
 
 def tolerance(original: Sequence[float], saved_as: SavedAs, weights_dtype: WeightsDtype) -> float:
     """The largest difference that is rounding: relative to the largest logit, 1 at least."""
     scale = max(1.0, *(abs(logit) for logit in original))
-    return _RELATIVE[saved_as, weights_dtype] * scale
+    return RELATIVE[saved_as, weights_dtype] * scale
 
 
 def largest_difference(one: Sequence[float], other: Sequence[float]) -> float:

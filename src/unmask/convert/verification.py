@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from unmask.convert.parity import Parity, compared, logits_of, parity_inputs, read_parity
+from unmask.convert.parity import Parity, compared, logits_of, parity_inputs
+from unmask.convert.parity_file import read_parity
+from unmask.convert.settings import read_settings, settings_differences
 from unmask.convert.source import read_source
-from unmask.errors import ConfigError
+from unmask.errors import ConfigError, CorruptWeights
 from unmask.models.adapter import load_adapter
 from unmask.models.checkpoint import load_model
-from unmask.models.weights import weights_sha256
+from unmask.models.published.tensors import some
+from unmask.models.weights import weights_files, weights_sha256
 from unmask.versions import versions
 
 __all__ = ["Verification", "verify"]
@@ -30,6 +35,8 @@ class Verification:
     """Whether the source itself computed again."""
     problems: tuple[str, ...]
     """What differs, one sentence each; empty where all is as it was."""
+    notes: tuple[str, ...] = ()
+    """What was changed on purpose: the calibration, which no source has."""
 
 
 def verify(
@@ -55,20 +62,18 @@ def verify(
 
     Raises:
         ConfigError: If the folder has no report, or one of other inputs.
+        CorruptWeights: If its weights are damaged.
         UnmaskError: Its kinds that reading folder and source raise.
     """
     recorded = read_parity(folder)
-    problems = []
-    sha256 = weights_sha256(folder)
-    if sha256 != recorded.weights_sha256:
-        problems.append(
-            f"the weights are not those that were compared: SHA-256 {sha256[:12]}..., "
-            f"{recorded.weights_sha256[:12]}... recorded"
-        )
+    problems = _other_weights(recorded, folder)
+    calibrated, changed = settings_differences(recorded.settings, read_settings(folder))
+    problems += [f"config.json was changed: {one}" for one in changed]
     if recorded.saved_as == "merged":
         model = load_model(folder)
     else:
         model = load_adapter(folder, base=base, offline=offline, token=token)
+    problems += _other_record(recorded, model.spec.training)
     inputs = parity_inputs(model.spec.preprocess)
     converted = logits_of(model, inputs, str(folder))
     if source is None:
@@ -86,7 +91,54 @@ def verify(
     now = replace(recorded, inputs=compared(inputs, original, converted), versions=versions())
     if not now.holds:
         problems.append(f"the folder does not compute what its source did: {now.summary()}")
-    return Verification(folder.absolute(), now, source is not None, tuple(problems))
+    notes = tuple(f"calibrated since: {one}" for one in calibrated)
+    return Verification(folder.absolute(), now, source is not None, tuple(problems), notes)
+
+
+def _other_weights(recorded: Parity, folder: Path) -> list[str]:
+    """Sentences where the weights are not the recorded ones, or not in the recorded precision."""
+    problems = []
+    sha256 = weights_sha256(folder)
+    if sha256 != recorded.weights_sha256:
+        problems.append(
+            f"the weights are not those that were compared: SHA-256 {sha256[:12]}..., "
+            f"{recorded.weights_sha256[:12]}... recorded"
+        )
+    names = [key for key, dtype in _dtypes(folder).items() if dtype != _dtype(recorded, key)]
+    if names:
+        problems.append(
+            f"the weights are not saved in {recorded.weights_dtype}, as recorded: {some(names)}"
+        )
+    return problems
+
+
+def _dtypes(folder: Path) -> dict[str, str]:
+    """Of the tensors that are no whole numbers, as safetensors writes them, by name."""
+    found = {}
+    for path in weights_files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118  # not a mapping
+                    found[key] = str(file.get_slice(key).get_dtype())
+        except SafetensorError as error:
+            raise CorruptWeights(
+                f"{path} is damaged or cut short ({error}); convert the detector again"
+            ) from error
+    return {key: dtype for key, dtype in found.items() if "F" in dtype}
+
+
+def _dtype(recorded: Parity, key: str) -> str:
+    half = recorded.weights_dtype == "float16" and not key.startswith("head.")
+    return "F16" if half else "F32"
+
+
+def _other_record(recorded: Parity, training: Mapping[str, Any]) -> list[str]:
+    """A sentence where ``config.json`` tells of another source than the report."""
+    report = {"kind": recorded.kind, "source": recorded.source, "files": dict(recorded.files)}
+    said = training.get("converted_from")
+    if said == report:
+        return []
+    return [f"config.json was converted from {said}, and the report is of {report}"]
 
 
 def _other_inputs(recorded: Parity, inputs: Mapping[str, Tensor]) -> list[str]:

@@ -70,11 +70,14 @@ def architecture(folder: Path) -> str | None:
     """The ``...ForImageClassification`` that ``config.json`` names; None if it names none.
 
     Raises:
-        ConfigError: If ``config.json`` is missing or is not JSON.
+        ConfigError: If ``config.json`` is missing, is not JSON, or names them in another form.
     """
-    names = read_config_json(folder).get("architectures")
-    found = [str(name) for name in names if str(name).endswith(_SUFFIX)] if names else []
-    return found[0] if found else None
+    names = read_config_json(folder).get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"{folder / 'config.json'}: architectures is {names!r}; a list of names was expected"
+        )
+    return next((name for name in names if name.endswith(_SUFFIX)), None)
 
 
 def read_classifier(
