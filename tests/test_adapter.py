@@ -176,7 +176,7 @@ def test_an_adapter_is_saved_of_a_merged_model_too(base, tmp_path):
     folder = save_adapter(
         model, tmp_path / "a", state=state, tuning=TUNINGS["effort"], base=source, card=""
     )
-    torch.testing.assert_close(logits(load_adapter(folder)), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits(load_adapter(folder, base=base)), expected, rtol=0, atol=1e-5)
 
 
 def test_the_parity_report_is_stored(base, tmp_path):
@@ -358,7 +358,9 @@ def test_an_adapter_on_the_tower_of_another_detector_loads_on_it(effort, tmp_pat
         base=source,
         card="",
     )
-    torch.testing.assert_close(logits(load_adapter(folder)), after, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        logits(load_adapter(folder, base=effort.merged)), after, rtol=0, atol=1e-5
+    )
 
 
 def test_a_base_that_is_gone_asks_for_it(folder, tmp_path):
@@ -606,7 +608,7 @@ def test_changes_that_make_a_weight_infinite_are_refused(base, tmp_path):
         model, tmp_path / "a", state=state, tuning=TUNINGS["lora"], base=source, card=""
     )
     with pytest.raises(CorruptWeights, match=r"q_proj\.weight holds values|k_proj\.weight holds"):
-        load_adapter(folder)
+        load_adapter(folder, base=base)
 
 
 @pytest.mark.parametrize(
@@ -619,6 +621,12 @@ def test_changes_that_make_a_weight_infinite_are_refused(base, tmp_path):
         (lambda adapter: adapter.update(changed=[1]), r"adapter.changed is \[1\]"),
         (lambda adapter: adapter.update(tuning=[]), r"adapter.tuning holds \[\]"),
         (lambda adapter: adapter["tuning"].update(recipe="x"), "the recipe 'x' is not known"),
+        (lambda adapter: adapter["tuning"].update(recipe=["effort"]), "is not known"),
+        (lambda adapter: adapter["tuning"].update(lora_alpha=10**400), "lora_alpha 1000"),
+        (lambda adapter: adapter["tuning"].update(keep=float("nan")), "keep is nan"),
+        (lambda adapter: adapter["tuning"].update(targets=5), "targets is 5"),
+        (lambda adapter: adapter["base"].update(id=5), r"adapter\.base\.id is 5"),
+        (lambda adapter: adapter["base"].update(sha256=5), r"adapter\.base\.sha256 is 5"),
         (lambda adapter: adapter["tuning"].update(rank=1), r"tuning has unknown \['rank'\]"),
         (lambda adapter: adapter.update(base="clip"), "adapter.base holds 'clip'"),
         (lambda adapter: adapter["base"].pop("id"), "adapter.base is incomplete"),
@@ -638,7 +646,9 @@ def test_targets_by_name_survive_the_file(base, tmp_path):
     state = trained_state(model, tuning)
     folder = save_adapter(model, tmp_path / "a", state=state, tuning=tuning, base=source, card="")
     assert read_spec(UnmaskConfig.from_pretrained(folder)).adapter.tuning == tuning
-    torch.testing.assert_close(logits(load_adapter(folder)), logits(model), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        logits(load_adapter(folder, base=base)), logits(model), rtol=0, atol=1e-5
+    )
 
 
 def test_the_description_of_an_adapter_survives_the_file(effort):
@@ -682,3 +692,68 @@ def test_two_tensors_of_one_published_name_are_refused():
 
 def test_the_model_class_is_the_one_of_merged_folders(effort):
     assert type(load_adapter(effort.adapter)) is UnmaskForImageClassification
+
+
+# --- what a hostile folder tries ------------------------------------------------------------------
+
+
+def test_whole_weights_beside_an_adapter_are_refused(folder, effort):
+    """They would be hashed in the place of the adapter's, which answer."""
+    shutil.copy(effort.merged / "model.safetensors", folder)
+    with pytest.raises(IncompatibleWeights, match=r"both model\.safetensors and adapter\."):
+        load_adapter(folder)
+    with pytest.raises(IncompatibleWeights, match=r"both model\.safetensors and adapter\."):
+        load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_tensors_that_are_not_floating_point_are_refused(dtype, folder):
+    key = "head.linear.weight"
+    edit(folder, lambda tensors: tensors.update({key: tensors[key].to(dtype)}))
+    with pytest.raises(IncompatibleWeights, match=f"{dtype}, and floating point was expected"):
+        load_adapter(folder)
+
+
+@pytest.mark.parametrize("count", [0, 33])
+def test_a_number_of_triples_that_the_layer_does_not_have_is_a_fault_of_the_file(count, folder):
+    key = f"backbone.{LAYERS[0]}"
+
+    def change(tensors):
+        tensors[f"{key}.U_residual"] = torch.zeros(32, count)
+        tensors[f"{key}.S_residual"] = torch.zeros(count)
+        tensors[f"{key}.V_residual"] = torch.zeros(count, 32)
+
+    edit(folder, change)
+    with pytest.raises(IncompatibleWeights, match=rf"{count} singular triples of .*Fetch the ad"):
+        load_adapter(folder)
+
+
+def test_no_path_of_the_machine_that_trained_it_is_stored(base, tmp_path):
+    model, source, state = tuned(base, "probe")
+    folder = save_adapter(
+        model, tmp_path / "a", state=state, tuning=TUNINGS["probe"], base=source, card=""
+    )
+    text = (folder / "config.json").read_text()
+    assert json.loads(text)["adapter"]["base"]["id"] == base.name
+    assert str(base.parent) not in text
+
+
+def test_a_hub_id_of_a_base_is_stored_as_it_is(base, tmp_path):
+    model, source, state = tuned(base, "probe")
+    there = replace(source, id="org/clip", revision="0" * 40)
+    folder = save_adapter(
+        model, tmp_path / "a", state=state, tuning=TUNINGS["probe"], base=there, card=""
+    )
+    assert read_spec(UnmaskConfig.from_pretrained(folder)).adapter.base == there
+
+
+def test_a_base_is_found_beside_the_adapter_by_its_name(folder, base, effort):
+    edit_config(folder, lambda values: values["adapter"]["base"].update(id="clip"))
+    shutil.copytree(base, folder.parent / "clip")
+    torch.testing.assert_close(logits(load_adapter(folder)), effort.after, rtol=0, atol=1e-5)
+
+
+def test_the_advice_is_a_sentence_of_its_own(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UnknownDetector, match=r"so no detector is there\. Give the folder"):
+        load_adapter(folder, base=tmp_path / "empty")

@@ -280,6 +280,9 @@ def test_weights_that_are_not_finite_are_refused(folder):
         load(folder)
 
 
+GIVEN_POINT = {"name": "a", "fake_at": 0.5, "real_below": 0.5, "source": "fixed"}
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -304,8 +307,37 @@ def test_weights_that_are_not_finite_are_refused(folder):
         ({"calibration": None}, "calibration"),
         ({"calibration": {"temperature": 0}}, "temperature"),
         ({"calibration": {}}, "temperature"),
+        ({"calibration": {"temperature": "1"}}, "temperature is '1'"),
+        ({"calibration": {"temperature": True}}, "temperature is True"),
+        ({"calibration": {"temperature": float("nan")}}, "temperature is nan"),
+        ({"calibration": {"temperature": 10**400}}, r"temperature is 10+\.\.\."),
+        ({"calibration": {"temperature": 1e-320}}, "temperature is 1e-320"),
+        ({"label2id": {"real": 1, "fake": 0}}, "label2id"),
+        ({"domain": ["face"]}, "domain"),
+        ({"license": 5}, "license is 5; a string"),
+        ({"training": [1]}, r"training is \[1\]; an object"),
+        ({"backbone_source": {"id": 5}}, r"backbone_source\.id is 5"),
+        ({"backbone_source": {"id": ""}}, r"backbone_source\.id is ''"),
+        ({"backbone_source": {"id": "a", "revision": 5}}, r"backbone_source\.revision is 5"),
+        ({"head": {"outputs": 2, "trained": True, "normalize": "no"}}, "head.normalize is 'no'"),
+        ({"head": {"outputs": 10**12, "trained": True}}, "whole numbers"),
+        ({"operating_points": [{**GIVEN_POINT, "fake_at": float("nan")}]}, "fake_at nan"),
+        ({"operating_points": [{**GIVEN_POINT, "name": 5}]}, "name 5"),
+        (
+            {"operating_points": [{**GIVEN_POINT, "real_below": 0.9}]},
+            r"real_below 0\.9 above fake_at",
+        ),
+        ({"backbone_config": {"model_type": 5}}, "model_type is 5"),
+        ({"backbone_config": {"model_type": "vit", "hidden_size": "x"}}, "made of"),
         ({"face": {"finder": "mtcnn"}}, "mtcnn"),
-        ({"face": {"size": 0}}, "positive"),
+        ({"face": {"size": 0}}, r"face\.size is 0"),
+        ({"face": {"size": 224.5}}, r"face\.size is 224\.5"),
+        ({"face": {"size": "224"}}, r"face\.size is '224'"),
+        ({"face": {"size": 10**9}}, r"face\.size is 1000000000"),
+        ({"face": {"scale": float("inf")}}, r"face\.scale is inf"),
+        ({"face": {"scale": "x"}}, r"face\.scale is 'x'"),
+        ({"face": {"antialias": 1}}, r"face\.antialias is 1"),
+        ({"face": {"finder": ["yunet"]}}, r"face\.finder is \['yunet'\]"),
         ({"face": 3}, "face"),
         ({"operating_points": [{"name": "x"}]}, "operating_points"),
         ({"operating_points": [3]}, "operating_points"),
@@ -315,6 +347,23 @@ def test_weights_that_are_not_finite_are_refused(folder):
 )
 def test_a_config_with_a_fault_is_refused_by_name(folder, change, word):
     edit_config(folder, **change)
+    with pytest.raises(ConfigError, match=word):
+        load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"height": 10_000, "width": 10_000}, "a side of 10000 pixels; 4096 is the most"),
+        ({"shortest_edge": 10_000}, "a side of 10000 pixels"),
+        ({"mean": [10**400, 0, 0]}, r"preprocess\.mean is"),
+        ({"std": [float("nan")] * 3}, r"preprocess\.std is"),
+    ],
+    ids=["size", "edge", "huge", "nan"],
+)
+def test_a_preparation_beyond_sense_is_refused(folder, change, word):
+    values = json.loads((folder / "config.json").read_text())["preprocess"]
+    edit_config(folder, preprocess={**values, **change})
     with pytest.raises(ConfigError, match=word):
         load(folder, device="cpu")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -116,6 +117,14 @@ class Trained:
     """Logits after it, before anything was merged."""
 
 
+def name_base(adapter: Path, base: Path) -> None:
+    """Let the adapter find its base where it is, though saving kept only the folder's name."""
+    path = adapter / "config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["adapter"]["base"]["id"] = str(base)
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
 def trained(folder: Path, base: Path, tuning: Tuning, features=("pooler",)) -> Trained:
     """Train on the tower in ``base`` and save in ``folder``, merged and as adapter."""
     model, source = plain_model(base, features)
@@ -130,6 +139,7 @@ def trained(folder: Path, base: Path, tuning: Tuning, features=("pooler",)) -> T
     adapter = save_adapter(
         model, folder / "adapter", state=state, tuning=tuning, base=source, card="# A card\n"
     )
+    name_base(adapter, base)
     merge(model)
     merged = save(model, folder / "merged", card="# A card\n", weights_dtype="float32")
     return Trained(base, merged, adapter, before, after)

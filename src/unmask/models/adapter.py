@@ -40,11 +40,11 @@ from unmask.models.heads import Head
 from unmask.models.locate import Located, locate
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.models.tuning import adapted_weight
-from unmask.models.weights import check_finite, read_config
+from unmask.models.weights import ADAPTER_FILE, FLOATING, check_finite, read_config, weights_files
 
 __all__ = ["FILE", "load_adapter", "save_adapter"]
 
-FILE = "adapter.safetensors"
+FILE = ADAPTER_FILE
 _BACKBONE, _HEAD = "backbone.", "head."
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "effort": effort.RESIDUAL,
@@ -74,7 +74,8 @@ def save_adapter(
         state: What training changed, and the head: ``trained_state(model, tuning)``, taken before
             the model is merged.
         tuning: How the tower was trained.
-        base: The tower that was trained: its id, its revision, and the hash of its content
+        base: The tower that was trained: its id (of a folder only its name is kept), its
+            revision, and the hash of its content
             (``content_sha256(tensor_digests(tower))``, taken before it was tuned).
         card: Text of ``README.md``, the model card.
         overwrite: Whether another detector folder may be replaced.
@@ -97,7 +98,7 @@ def save_adapter(
         for key, value in state.items()
     }
     changed = tuple(sorted({one for key in tensors for one in _changed_by(key, tuning)}))
-    adapter = AdapterSpec(tuning, base, changed)
+    adapter = AdapterSpec(tuning, _without_path(base), changed)
     spec = replace(model.spec, adapter=adapter)
     _check(f"the state for {folder}", tensors, _expected(spec, adapter, tensors, shapes))
     with new_folder(folder, overwrite=overwrite) as temporary:
@@ -139,12 +140,19 @@ def load_adapter(
     names, shapes = _plain(plain)
     _check(str(folder / FILE), tensors, _expected(plain, adapter, tensors, shapes))
     made_on = f"the adapter {folder} was made on {adapter.base.id}, whose tower has the hash"
-    located = _locate_base(made_on, adapter.base, base, offline=offline, token=token)
+    located = _locate_base(made_on, adapter.base, base, folder=folder, offline=offline, token=token)
     tower = _base_tower(made_on, adapter.base, located, plain)
     _apply(tower, adapter, tensors, {published: own for own, published in names.items()}, cache)
     model = assemble(tower, _head(tensors, plain), plain)
     check_finite(model, folder)
     return model
+
+
+def _without_path(base: BackboneSource) -> BackboneSource:
+    """The same; a folder of this machine goes by its own name alone."""
+    path = Path(base.id).expanduser()
+    is_local = base.revision is None and (path.is_absolute() or path.is_dir())
+    return replace(base, id=path.resolve().name) if is_local else base
 
 
 def _plain(spec: DetectorSpec) -> tuple[dict[str, str], dict[str, torch.Size]]:
@@ -199,6 +207,11 @@ def _expected(
         if recipe == "effort":
             values = tensors.get(f"{key}.S_residual")
             k = 0 if values is None else values.numel()
+            if values is not None and not 1 <= k <= min(shape):
+                raise IncompatibleWeights(
+                    f"the adapter holds {k} singular triples of {name}, a layer of "
+                    f"{list(shape)}; 1 up to {min(shape)} were expected. Fetch the adapter again."
+                )
             sizes = [(shape[0], k), (k,), (k, *shape[1:])]
         elif recipe == "lora":
             sizes = [(rank, *shape[1:]), (shape[0], rank)]
@@ -232,6 +245,11 @@ def _check(
                 f"{where} {problem}: {_some(keys)}; fetch the adapter again or save it again"
             )
     for key, value in tensors.items():
+        if value.dtype not in FLOATING:
+            raise IncompatibleWeights(
+                f"{where}: {key} holds {value.dtype}, and floating point was expected; fetch the "
+                "adapter again or save it again"
+            )
         if not value.is_meta and not torch.isfinite(value).all():
             raise CorruptWeights(
                 f"{where}: {key} holds values that are not finite; the file is damaged or the "
@@ -247,6 +265,7 @@ def _some(names: Collection[str]) -> str:
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise IncompatibleWeights(f"{path} is missing: an adapter folder needs it; fetch it again")
+    weights_files(path.parent)  # refuses whole weights beside it
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -260,18 +279,30 @@ def _locate_base(
     source: BackboneSource,
     given: str | Path | None,
     *,
+    folder: Path,
     offline: bool,
     token: str | None,
 ) -> Located:
-    """The folder of the tower that was given, or of the one that the adapter names."""
+    """The folder of the tower that was given, or of the one that the adapter names.
+
+    A name without revision is first that of a folder beside the adapter's own.
+    """
     try:
         if given is not None:
             return locate(given, offline=offline, token=token)
+        beside = folder.absolute().parent / source.id
+        if source.revision is None and (beside / "config.json").is_file():
+            return locate(beside)
         return locate(source.id, revision=source.revision, offline=offline, token=token)
     except (UnknownDetector, HubUnreachable) as error:
         raise type(error)(
-            f"{made_on} {source.sha256}, and that is not found: {error} {_GIVE_BASE}"
+            f"{made_on} {source.sha256}, and that is not found: {_sentence(error)} {_GIVE_BASE}"
         ) from error
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _base_tower(
@@ -282,8 +313,8 @@ def _base_tower(
         tower = _tower_in(located.folder, spec)
     except IncompatibleWeights as error:
         raise IncompatibleWeights(
-            f"{made_on} {source.sha256}, and {located.id} has not even its form: {error} "
-            f"{_GIVE_BASE}"
+            f"{made_on} {source.sha256}, and {located.id} has not even its form: "
+            f"{_sentence(error)} {_GIVE_BASE}"
         ) from error
     found = content_sha256(tensor_digests(tower))
     if found != source.sha256:

@@ -21,7 +21,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from unmask.errors import ConfigError, IncompatibleWeights
+from unmask.errors import ConfigError, IncompatibleWeights, UnmaskError
 from unmask.models.features import (
     TOWERS,
     Feature,
@@ -32,7 +32,7 @@ from unmask.models.features import (
     prefix_tokens,
     vision_config,
 )
-from unmask.models.weights import load_strictly, read_config
+from unmask.models.weights import NONSENSE, load_strictly, read_config, reason
 
 __all__ = [
     "Feature",
@@ -102,16 +102,23 @@ def build_backbone(config: PreTrainedConfig, features: Sequence[str]) -> nn.Modu
     """A tower without weights: what it holds is random.
 
     Raises:
-        ConfigError: If a feature is not understood.
+        ConfigError: If a feature is not understood, or no tower can be built of the configuration.
         IncompatibleWeights: If this kind of tower does not have one of them.
     """
     tower = tower_config_for(config, features)
     kind, options = tower_class(tower, features)
-    model = (
-        transformers.AutoModel.from_config(tower)
-        if kind is transformers.AutoModel
-        else kind(tower, **options)
-    )
+    try:
+        model = (
+            transformers.AutoModel.from_config(tower, trust_remote_code=False)
+            if kind is transformers.AutoModel
+            else kind(tower, **options)
+        )
+    except UnmaskError:
+        raise
+    except (*NONSENSE, RuntimeError) as error:
+        raise ConfigError(
+            f"no {tower.model_type!r} tower can be built of its configuration: {reason(error)}"
+        ) from error
     model.eval()
     return model  # type: ignore[no-any-return]  # transformers is untyped for mypy
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from unmask.errors import ConfigError, IncompatibleWeights, OutputError
+from unmask.errors import ConfigError, IncompatibleWeights, OutputError, UnmaskError
 from unmask.models.configuration import DetectorSpec, UnmaskConfig
 from unmask.models.modeling import UnmaskForImageClassification
 from unmask.models.weights import check_finite, load_strictly, quiet, read_config, weights_files
@@ -60,7 +61,7 @@ def save(
         ConfigError: If ``weights_dtype`` is not known, or the model is described as an adapter.
         CorruptWeights: If a weight is not finite.
         IncompatibleWeights: If a weight is beyond the range of float16.
-        OutputError: As :func:`check_free`.
+        OutputError: As :func:`new_folder`.
     """
     folder = folder.absolute()
     if weights_dtype not in ("float16", "float32"):
@@ -70,7 +71,6 @@ def save(
             "the model's configuration describes an adapter, and whole weights are to be saved; "
             "save it with save_adapter, or leave the adapter out of its configuration"
         )
-    check_free(folder, overwrite=overwrite)
     check_finite(model, folder)
     with new_folder(folder, overwrite=overwrite) as temporary:
         _write_weights(model, temporary, weights_dtype)
@@ -82,20 +82,31 @@ def save(
 def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     """An empty folder that becomes ``folder`` when the block ends without error.
 
+    Until then nobody else can read it (mode 0700). A link to a folder stays, and what it leads to
+    is replaced.
+
     Raises:
-        OutputError: As :func:`check_free`.
+        OutputError: As :func:`check_free`, or if the folder cannot be written.
     """
     folder = folder.absolute()
-    check_free(folder, overwrite=overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    temporary: Path | None = None
     try:
+        check_free(folder, overwrite=overwrite)
+        folder = folder.resolve()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:200]}.", dir=folder.parent))
         yield temporary
         temporary.chmod(0o755)
         _replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+    except UnmaskError:
         raise
+    except (OSError, SafetensorError) as error:  # the latter is what its writer makes of the former
+        raise OutputError(
+            f"{folder} cannot be written: {error}; make room or name another folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)  # gone already where all went well
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
@@ -104,13 +115,17 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: If it is a file or holds anything but a detector, or ``overwrite`` is not set.
     """
-    if not folder.is_dir():
-        if folder.exists() or folder.is_symlink():
-            raise OutputError(f"{folder} is not a folder; name a new folder for the detector")
+    try:
+        is_folder, is_there = folder.is_dir(), folder.exists() or folder.is_symlink()
+        is_free = not any(folder.iterdir()) if is_folder else not is_there
+        is_detector = is_folder and _is_detector_folder(folder)
+    except OSError as error:  # a name beyond length, a folder that may not be read
+        raise OutputError(f"{folder} cannot be written: {error}; name another folder") from error
+    if is_free:
         return
-    if not any(folder.iterdir()):
-        return
-    if not _is_detector_folder(folder):
+    if not is_folder:
+        raise OutputError(f"{folder} is not a folder; name a new folder for the detector")
+    if not is_detector:
         raise OutputError(
             f"{folder} exists and holds something else than a detector, so it is never replaced; "
             "name another folder"
@@ -159,32 +174,39 @@ def load_model(folder: Path) -> UnmaskForImageClassification:
 def _write_weights(
     model: UnmaskForImageClassification, folder: Path, weights_dtype: WeightsDtype
 ) -> None:
-    # save_pretrained writes the key names that every version of transformers reads.
+    # save_pretrained writes the key names that every version of transformers reads. It begins with
+    # config.json, which here comes last: a folder without it does not load.
     state = {name: _cast(name, value, weights_dtype) for name, value in model.state_dict().items()}
+    within = folder / "weights"
     with quiet():
-        model.save_pretrained(folder, state_dict=state, max_shard_size="100GB")
+        model.save_pretrained(within, state_dict=state, max_shard_size="100GB")
+    for path in weights_files(within):
+        path.rename(folder / path.name)
+    shutil.rmtree(within)
 
 
 def write_beside_weights(
     folder: Path, spec: DetectorSpec, *, card: str, parity: str | None = None
 ) -> None:
-    """Write what a detector folder holds beside its weights, and make those as readable."""
+    """Write what a detector folder holds beside its weights, and make those as readable.
+
+    ``config.json`` comes last, so that what was cut short never loads.
+    """
     config = spec.to_config()
     config.architectures = [UnmaskForImageClassification.__name__]
-    config.save_pretrained(folder)
-    path = folder / "config.json"
-    for weights in weights_files(folder):  # written for the owner alone; as readable as the rest
-        weights.chmod(path.stat().st_mode)
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = json.loads(config.to_json_string())
     # Whatever the file holds, loading computes in float32 and gives the same numbers everywhere.
     values["dtype"] = "float32"
     if spec.adapter is None:
         del values["adapter"]
-    _write_json(path, values)
+    card_path = folder / "README.md"
+    card_path.write_text(card, encoding="utf-8")
+    for weights in weights_files(folder):  # written for the owner alone; as readable as the rest
+        weights.chmod(card_path.stat().st_mode)
     _write_json(folder / "preprocessor_config.json", spec.preprocess.to_processor_config())
-    (folder / "README.md").write_text(card, encoding="utf-8")
     if parity is not None:
         (folder / "parity.json").write_text(parity, encoding="utf-8")
+    _write_json(folder / "config.json", values)
 
 
 def _cast(name: str, value: Tensor, weights_dtype: WeightsDtype) -> Tensor:
@@ -206,8 +228,12 @@ def _replace(new: Path, folder: Path) -> None:
     if not folder.exists():
         new.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-    folder.replace(old)
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name[:200]}.old.", dir=folder.parent))
+    try:
+        folder.replace(old)
+    except OSError:
+        old.rmdir()
+        raise
     try:
         new.rename(folder)
     except OSError:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, TypeVar, get_args
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
 
 # AutoConfig is reached as an attribute, at call time: importing it makes _transformers register
 # our own configuration, which needs this module complete.
@@ -16,6 +16,8 @@ import transformers
 from transformers import PreTrainedConfig
 
 from unmask.errors import ConfigError
+from unmask.models import field_checks
+from unmask.models.weights import NONSENSE, reason, refuse_redirection
 from unmask.preprocess import Preprocess
 from unmask.types import FaceSpec, OperatingPoint
 
@@ -37,11 +39,12 @@ __all__ = [
 FORMAT_VERSION = 1
 Domain = Literal["face", "image"]
 Recipe = Literal["probe", "effort", "layernorm", "lora", "full"]
-Part = TypeVar("Part")
 _NOT_OF_THE_TOWER = frozenset(
     {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version"}
 )
 ID2LABEL = {0: "real", 1: "fake"}
+_MOST_OUTPUTS = 100_000
+LABEL2ID = {name: number for number, name in ID2LABEL.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,10 @@ class Tuning:
     """Of ``effort`` and ``lora``: which linear layers, as :func:`unmask.models.effort.attach`."""
 
     def __post_init__(self) -> None:
-        numbers = isinstance(self.keep, int | float) and isinstance(self.lora_alpha, int | float)
-        by_name = isinstance(self.targets, str) or all(isinstance(one, str) for one in self.targets)
-        if self.recipe not in get_args(Recipe):
+        numbers = field_checks.is_number(self.keep) and field_checks.is_number(self.lora_alpha)
+        names = (self.targets,) if isinstance(self.targets, str) else self.targets
+        by_name = isinstance(names, tuple) and all(isinstance(one, str) for one in names)
+        if not isinstance(self.recipe, str) or self.recipe not in get_args(Recipe):
             known = ", ".join(get_args(Recipe))
             raise ConfigError(f"the recipe {self.recipe!r} is not known; known are {known}")
         if type(self.lora_rank) is not int or self.lora_rank < 1:
@@ -184,7 +188,7 @@ class UnmaskConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is u
         id2label: Mapping[int, str] | None = None,
         **kwargs: Any,  # noqa: ANN401  # transformers passes its own fields through
     ) -> None:
-        kwargs.setdefault("label2id", {name: number for number, name in ID2LABEL.items()})
+        kwargs.setdefault("label2id", dict(LABEL2ID))
         super().__init__(id2label=dict(ID2LABEL if id2label is None else id2label), **kwargs)
         self.format_version = format_version
         self.backbone_config = backbone_config
@@ -213,32 +217,34 @@ def read_spec(config: UnmaskConfig) -> DetectorSpec:
             f"config.json: format_version is {config.format_version!r}; this version of unmask "
             f"reads {FORMAT_VERSION}. Update unmask, or convert the detector again."
         )
-    if config.id2label != ID2LABEL:
+    if config.id2label != ID2LABEL or config.label2id != LABEL2ID:
         raise ConfigError(
-            f"config.json: id2label is {config.id2label}; it must be {ID2LABEL}, since a swapped "
-            "label would turn every answer round"
+            f"config.json: id2label is {config.id2label} and label2id {config.label2id}; they must "
+            f"be {ID2LABEL} and {LABEL2ID}, since a swapped label would turn every answer round"
         )
     domain: Domain = config.domain  # type: ignore[assignment]  # checked on the next line
-    if domain not in get_args(Domain):
+    if not isinstance(domain, str) or domain not in get_args(Domain):
         raise ConfigError(f"config.json: domain is {domain!r}, not one of {get_args(Domain)}")
     points = [] if config.operating_points is None else config.operating_points
     if not isinstance(points, list):
         raise ConfigError(f"config.json: operating_points is {points!r}; a list was expected")
-    source = config.backbone_source
+    source, training = config.backbone_source, config.training or {}
+    if not isinstance(training, Mapping):
+        raise ConfigError(f"config.json: training is {training!r}; an object was expected")
+    if not isinstance(config.license, str):
+        raise ConfigError(f"config.json: license is {config.license!r}; a string was expected")
     return DetectorSpec(
         backbone_config=_backbone_config(config),
         features=_features(config),
         head=_head(_mapping(config, "head")),
-        preprocess=Preprocess.from_dict(_mapping(config, "preprocess")),
+        preprocess=field_checks.preprocess(_mapping(config, "preprocess")),
         domain=domain,
-        face=None if config.face is None else _face(_mapping(config, "face")),
-        temperature=_temperature(_mapping(config, "calibration")),
+        face=None if config.face is None else field_checks.face(_mapping(config, "face")),
+        temperature=field_checks.temperature(_mapping(config, "calibration")),
         calibration_record=_record(_mapping(config, "calibration")),
-        operating_points=tuple(_build(OperatingPoint, "operating_points", one) for one in points),
-        backbone_source=None
-        if source is None
-        else _build(BackboneSource, "backbone_source", source),
-        training=config.training or {},
+        operating_points=tuple(field_checks.point(one) for one in points),
+        backbone_source=None if source is None else _source("backbone_source", source),
+        training=training,
         license=config.license,
         adapter=None if config.adapter is None else _adapter(_mapping(config, "adapter")),
     )
@@ -248,16 +254,22 @@ def tower_config(values: Mapping[str, Any]) -> PreTrainedConfig:
     """The transformers configuration that a nested ``backbone_config`` stands for.
 
     Raises:
-        ConfigError: If it has no ``model_type``, or one that transformers does not know.
+        ConfigError: If it has no ``model_type``, or one that transformers does not know; if its
+            fields cannot be those of one, or take weights from elsewhere.
     """
     rest = dict(values)
     model_type = rest.pop("model_type", None)
-    try:
-        return transformers.AutoConfig.for_model(model_type, **rest)
-    except ValueError as error:
+    if not isinstance(model_type, str) or model_type not in transformers.CONFIG_MAPPING:
         raise ConfigError(
             f"config.json: backbone_config.model_type is {model_type!r}, which the installed "
             "transformers does not know; update transformers"
+        )
+    refuse_redirection(rest, "config.json: backbone_config")
+    try:
+        return transformers.AutoConfig.for_model(model_type, **rest)
+    except NONSENSE as error:
+        raise ConfigError(
+            f"config.json: backbone_config is not what a {model_type!r} is made of: {reason(error)}"
         ) from error
 
 
@@ -289,9 +301,10 @@ def _features(config: UnmaskConfig) -> tuple[str, ...]:
 
 
 def _head(values: Mapping[str, Any]) -> HeadSpec:
-    spec = _build(HeadSpec, "head", values)
+    spec = field_checks.build(HeadSpec, "head", values)
     counts = (spec.outputs, spec.fakes)
-    if spec.kind != "linear" or not all(type(count) is int for count in counts):
+    whole = all(type(count) is int and abs(count) <= _MOST_OUTPUTS for count in counts)
+    if spec.kind != "linear" or not whole:
         raise ConfigError(
             f"config.json: head is {dict(values)}; known is kind 'linear' with whole numbers of "
             "outputs and fakes"
@@ -303,18 +316,24 @@ def _head(values: Mapping[str, Any]) -> HeadSpec:
         )
     if "trained" not in values or not isinstance(spec.trained, bool):
         raise ConfigError("config.json: head.trained must say true or false")
-    return spec
-
-
-def _face(values: Mapping[str, Any]) -> FaceSpec:
-    spec = _build(FaceSpec, "face", values)
-    if spec.finder not in ("yunet", "dlib81"):
+    if not isinstance(spec.normalize, bool):
         raise ConfigError(
-            f"config.json: face.finder is {spec.finder!r}, not one of 'yunet', 'dlib81'"
+            f"config.json: head.normalize is {spec.normalize!r}; it must say true or false"
         )
-    if not spec.size > 0 or not spec.scale > 0:
-        raise ConfigError(f"config.json: face size and scale must be positive: {dict(values)}")
     return spec
+
+
+def _source(name: str, values: object) -> BackboneSource:
+    source = field_checks.build(BackboneSource, name, values)
+    if not isinstance(source.id, str) or not source.id:
+        raise ConfigError(f"config.json: {name}.id is {source.id!r}; a name was expected")
+    for part in ("revision", "sha256"):
+        value = getattr(source, part)
+        if not isinstance(value, str | None):
+            raise ConfigError(
+                f"config.json: {name}.{part} is {value!r}; a string or null was expected"
+            )
+    return source
 
 
 def _adapter(values: Mapping[str, Any]) -> AdapterSpec:
@@ -323,10 +342,10 @@ def _adapter(values: Mapping[str, Any]) -> AdapterSpec:
         tuning = parts["tuning"]
         if isinstance(tuning, Mapping) and isinstance(tuning.get("targets"), list):
             tuning = {**tuning, "targets": tuple(tuning["targets"])}  # JSON has no tuples
-        parts["tuning"] = _build(Tuning, "adapter.tuning", tuning)
+        parts["tuning"] = field_checks.build(Tuning, "adapter.tuning", tuning)
     if "base" in parts:
-        parts["base"] = _build(BackboneSource, "adapter.base", parts["base"])
-    spec = _build(AdapterSpec, "adapter", parts)
+        parts["base"] = _source("adapter.base", parts["base"])
+    spec = field_checks.build(AdapterSpec, "adapter", parts)
     changed = spec.changed
     if not isinstance(changed, list | tuple) or not all(isinstance(one, str) for one in changed):
         raise ConfigError(f"config.json: adapter.changed is {changed!r}, not a list of names")
@@ -336,16 +355,6 @@ def _adapter(values: Mapping[str, Any]) -> AdapterSpec:
             "trained cannot be told; save the adapter again"
         )
     return replace(spec, changed=tuple(changed))
-
-
-def _temperature(values: Mapping[str, Any]) -> float:
-    value: Any = values.get("temperature")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value <= 0:
-        raise ConfigError(
-            f"config.json: calibration.temperature is {value!r}, not a number above 0"
-        )
-    return float(value)
 
 
 def _record(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -360,17 +369,3 @@ def _mapping(config: UnmaskConfig, name: str) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
         raise ConfigError(f"config.json: {name} is {values!r}; an object was expected")
     return values
-
-
-def _build(kind: type[Part], name: str, values: object) -> Part:
-    """An instance of the dataclass ``kind`` from the object under ``name``."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"config.json: {name} holds {values!r}; an object was expected")
-    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]  # dataclasses only
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ConfigError(f"config.json: {name} has unknown {unknown}; known are {sorted(known)}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ConfigError(f"config.json: {name} is incomplete: {error}") from error

@@ -214,8 +214,15 @@ def _read(path: Path, key: str, shape: tuple[int, int], k: int) -> Triples | Non
     except (SafetensorError, OSError) as error:
         _log.warning("%s cannot be read (%s); its triples are computed again", path, error)
         return None
-    shapes = (tuple(stored.U.shape), tuple(stored.S.shape), tuple(stored.Vh.shape))
-    if shapes != ((rows, k), (k,), (k, columns)) or checksum != _checksum(key, stored):
+    parts = (stored.U, stored.S, stored.Vh)
+    shapes = tuple(tuple(part.shape) for part in parts)
+    # Of another type there may be no bytes to hash: numpy has no bfloat16.
+    is_double = all(part.dtype == torch.float64 for part in parts)
+    if (
+        not is_double
+        or shapes != ((rows, k), (k,), (k, columns))
+        or checksum != _checksum(key, stored)
+    ):
         _log.warning("%s is not what was written; its triples are computed again", path)
         return None
     return stored
