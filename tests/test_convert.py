@@ -425,6 +425,69 @@ def test_an_entry_of_another_kind_is_not_the_sources(tmp_path, listed, monkeypat
     assert listed.paper not in card_of(make(tmp_path / "new"))
 
 
+def test_what_is_known_by_its_name_only_says_so(tmp_path, listed):
+    made = make(tmp_path / "new")
+    sentence = "It is tiny-effort by its name only; its SHA-256 is not the published one"
+    assert any(note.startswith(sentence) for note in made.notes)
+    assert sentence in card_of(made)
+
+
+@pytest.mark.parametrize("known", [{"sha256": "0" * 64}, {"tower": "ViT-L/14"}])
+def test_a_known_name_with_another_hash_or_tower_has_no_title_or_terms(
+    known, tmp_path, listed, monkeypatch
+):
+    monkeypatch.setattr(catalog, "PUBLISHED", (replace(listed, **known),))
+    made = make(tmp_path / "new")
+    assert listed.paper not in card_of(made)
+    assert "tiny-effort" not in card_of(made)
+    assert made.spec.license == ""
+
+
+def test_what_is_known_by_its_hash_needs_no_doubt(tmp_path, listed, monkeypatch):
+    entry = replace(listed, sha256=file_sha256(RELEASED), where="other.pth", tower="ViT-L/14")
+    monkeypatch.setattr(catalog, "PUBLISHED", (entry,))
+    made = make(tmp_path / "new")
+    assert "# tiny-effort" in card_of(made)
+    assert not any("name only" in note for note in made.notes)
+
+
+# Names.
+
+
+def test_a_name_with_signs_of_markdown_stays_in_its_place(tmp_path):
+    path = tmp_path / "a\n# b`c``d.pth"
+    shutil.copy(RELEASED, path)
+    made = convert(
+        "effort", path, tmp_path / "new", base=BASE, name="one\n# two", license="MIT\n- three"
+    )
+    text = card_of(made)
+    assert "``` a\\n# b`c``d.pth ```" in text
+    assert "# one\\n# two\n" in text
+    assert "weights: MIT\\n- three\n" in text
+
+
+def test_a_title_that_is_no_utf8_is_spelt_out(tmp_path):
+    assert "# a\\udcff" in card_of(make(tmp_path / "new", name="a\udcff", license="\udcff"))
+
+
+def test_a_destination_whose_name_is_no_utf8_is_refused(tmp_path):
+    with pytest.raises(OutputError, match=r"o\\udcff is not valid UTF-8"):
+        make(tmp_path / "o\udcff")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_whose_name_is_no_utf8_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"b\\udcff is not valid UTF-8"):
+        make(tmp_path / "new", base=tmp_path / "b\udcff")
+
+
+def test_a_failed_conversion_leaves_no_empty_folders(tmp_path, reader):
+    reader(lambda one: replace(one, original=lambda pixels: one.original(pixels) + 1))
+    with pytest.raises(IncompatibleWeights):
+        make(tmp_path / "a" / "b" / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
 # The other kinds.
 
 ARRAYS = np.load(FIXTURES / "arrays.npz")

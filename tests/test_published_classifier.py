@@ -384,3 +384,10 @@ def test_a_folder_without_processor_is_an_error(tmp_path):
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(ConfigError, match=r"no preprocessor_config\.json"):
         read_classifier(folder)
+
+
+@pytest.mark.parametrize("names", [5, "ViTForImageClassification", [None], {"a": 1}])
+def test_architectures_of_another_form_are_an_error(names, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": names}))
+    with pytest.raises(ConfigError, match=r"architectures is .*; a list of names was expected"):
+        architecture(tmp_path)

@@ -189,19 +189,24 @@ def test_whole_pictures_have_no_face(base):
     assert (spec.domain, spec.face) == ("image", None)
 
 
-@pytest.mark.parametrize(
-    ("name", "domain"),
-    [
-        ("effort_clip_L14_trainOn_FaceForensic.pth", "face"),
-        ("effort_clip_L14_trainOn_sdv14.pth", "image"),
-        ("effort_clip_L14_trainOn_chameleon.pth", "image"),
-    ],
-)
-def test_the_name_of_a_published_file_says_the_domain(name, domain, base, tmp_path):
-    shutil.copy(FIXTURES / "B_released_layout_wrapped.pth", tmp_path / name)
-    imported = read_effort(tmp_path / name, base_config=base)
+def test_a_known_name_on_another_tower_is_another_detector(base, tmp_path):
+    path = tmp_path / "effort_clip_L14_trainOn_sdv14.pth"
+    shutil.copy(FIXTURES / "B_released_layout_wrapped.pth", path)
+    imported = read_effort(path, base_config=base)
+    assert imported.model.spec.domain == "face"
+    assert any("Nothing says whether" in note for note in imported.notes)
+
+
+@pytest.mark.parametrize("domain", ["face", "image"])
+def test_a_known_name_says_the_domain_and_that_it_is_the_name_only(
+    domain, base, tmp_path, monkeypatch
+):
+    entry = Published("tiny", "effort", "Known.pth", domain, "", "", "")
+    monkeypatch.setattr(catalog, "PUBLISHED", (entry,))
+    shutil.copy(FIXTURES / "B_released_layout_wrapped.pth", tmp_path / "known.pth")
+    imported = read_effort(tmp_path / "known.pth", base_config=base)
     assert imported.model.spec.domain == domain
-    assert any(repr(domain) in note for note in imported.notes)
+    assert any("by its name only, and its SHA-256 is not" in note for note in imported.notes)
 
 
 def test_the_hash_of_a_published_file_says_the_domain(base, monkeypatch):

@@ -25,12 +25,18 @@ FAKE_NAMES = [
     "stable diffusion",
     "Stable Diffusion XL 1.0",
     "AI generated image",
+    "(AI) generated, synthetic & fake: image + art/data",
     "computer generated",
     "fake face",
 ]
 UNCLEAR = [
     *names("LABEL_0 LABEL_1 0 1 not_fake notFake unreal unReal non-ai NonAI nonai not-real"),
     *names("real_or_fake realfake cat positive negative true false human-ai other computer"),
+    *names("!real ~AI -fake real? is_fake=0 ≠fake ¬fake AI✗ fake:0 *fake #real fake|x .fake"),
+    "AI: 0",
+    "fake = false",
+    "real ✗",
+    "no♥real",
     "never generated",
     "AI generated human face",
     "image",

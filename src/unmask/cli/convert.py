@@ -12,6 +12,7 @@ import typer
 
 from unmask.cli import options
 from unmask.cli.streams import say
+from unmask.files import one_line
 
 if TYPE_CHECKING:
     from unmask.convert import Conversion
@@ -92,7 +93,7 @@ def convert(
         say(json.dumps(_values(done), ensure_ascii=False, sort_keys=True), go_on=True)
         return
     for line in _lines(done, folder, base=base, all_keys=all_keys):
-        say(line, go_on=True)
+        say(one_line(line), go_on=True)
 
 
 def _tell(step: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 from unmask.convert.parity import Parity
+from unmask.files import one_line
 from unmask.models.catalog import UNKNOWN, Published
 from unmask.models.configuration import DetectorSpec
 from unmask.models.published.imported import Kind
@@ -43,8 +45,8 @@ def conversion_card(
     """
     parts = [
         _metadata(spec),
-        f"# {name or (published.id if published else parity.source)}",
-        f"{_WHAT[parity.kind]} Converted by unmask from `{parity.source}`.",
+        f"# {one_line(name or (published.id if published else parity.source))}",
+        f"{_WHAT[parity.kind]} Converted by unmask from {_code(parity.source)}.",
         "## Source and terms",
         _source(parity, spec, published),
         "## What it looks at",
@@ -68,16 +70,16 @@ def _metadata(spec: DetectorSpec) -> str:
 
 
 def _source(parity: Parity, spec: DetectorSpec, published: Published | None) -> str:
-    lines = [f"- file `{name}`, SHA-256 `{sha256}`" for name, sha256 in parity.files.items()]
+    lines = [f"- file {_code(name)}, SHA-256 `{sha256}`" for name, sha256 in parity.files.items()]
     if parity.base is not None:
-        lines.append(f"- base: `{parity.base}`")
+        lines.append(f"- base: {_code(parity.base)}")
     if published is not None:
         lines.append(f"- paper: {published.paper}")
         lines += [f"- {published.paper_url}"] if published.paper_url else []
         lines.append(f"- about it: {published.note}")
     terms = {
         "code": published.licence_code if published else UNKNOWN,
-        "weights": spec.license or UNKNOWN,
+        "weights": one_line(spec.license) or UNKNOWN,
         "training data": published.licence_data if published else UNKNOWN,
     }
     lines += [f"- licence of the {part}: {text}" for part, text in terms.items()]
@@ -85,6 +87,14 @@ def _source(parity: Parity, spec: DetectorSpec, published: Published | None) -> 
         "\n\nConverting changes no terms: those of the source hold for this folder too. Terms that "
         "are unknown allow nothing."
     )
+
+
+def _code(text: str) -> str:
+    """As code on one line: between more backticks than stand in it."""
+    line = one_line(text)
+    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{line}{space}{fence}"
 
 
 def _input(spec: DetectorSpec) -> str:
@@ -133,6 +143,6 @@ def _limits(spec: DetectorSpec, notes: Sequence[str]) -> str:
         "real from fake on pictures like yours, measure on pictures of yours.",
         "It has no thresholds of its own: P(fake) of a half separates the verdicts, as in the "
         "source. A score is not proof.",
-        *notes,
+        *map(one_line, notes),
     ]
     return "\n".join(f"- {line}" for line in lines)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
@@ -18,16 +19,18 @@ from unmask.convert.parity import (
 )
 from unmask.convert.settings import read_settings
 from unmask.convert.source import Source, read_source
-from unmask.errors import ConfigError, IncompatibleWeights
+from unmask.errors import ConfigError, IncompatibleWeights, OutputError
+from unmask.files import valid_text
 from unmask.models.adapter import load_adapter, save_adapter
 from unmask.models.backbone import load_backbone
-from unmask.models.catalog import UNKNOWN, Published, find_published
+from unmask.models.catalog import UNKNOWN, Published
 from unmask.models.checkpoint import WeightsDtype, check_free, load_model, new_folder, save
 from unmask.models.configuration import BackboneSource, DetectorSpec, Domain, Recipe, Tuning
 from unmask.models.fingerprint import content_sha256, tensor_digests
 from unmask.models.locate import Located
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.models.published.imported import Imported, KeyFate, Kind
+from unmask.models.published.known import by_name_only, known_as
 from unmask.models.weights import weights_sha256
 from unmask.types import FaceSpec
 from unmask.versions import versions
@@ -101,22 +104,27 @@ def convert(
     """
     if as_ != "merged":
         _check_adapter(kind, as_, weights_dtype, base)
+    if valid_text(str(folder)) != str(folder):
+        raise OutputError(
+            f"the name {valid_text(str(folder))} is not valid UTF-8; name another folder"
+        )
+    name, license = (text and valid_text(text) for text in (name, license))  # noqa: A001, RUF100
     check_free(folder, overwrite=overwrite)
     progress("reading the source")
     read = read_source(
         kind, source, base=base, fake_labels=fake_labels, domain=domain,
         base_weights=as_ == "adapter", offline=offline, token=token,
     )  # fmt: skip
-    published = _published(read)
+    published, doubts = _published(read)
+    notes = (*read.imported.notes, *doubts)
     model = _described(read, domain, license, published)
-    with new_folder(folder, overwrite=overwrite) as new:
+    with _no_empty_parents(folder), new_folder(folder, overwrite=overwrite) as new:
         parity = _saved(model, read, new, as_, weights_dtype, progress)
         # Only now: the card has the numbers of the comparison, and that needs the saved weights.
-        card = conversion_card(parity, model.spec, read.imported.notes, published, name=name)
+        card = conversion_card(parity, model.spec, notes, published, name=name)
         (new / "README.md").write_text(card, encoding="utf-8")
         (new / FILE).write_text(parity.to_json(), encoding="utf-8")
-    imported = read.imported
-    return Conversion(folder.absolute(), imported.keys, parity, imported.notes, model.spec)
+    return Conversion(folder.absolute(), read.imported.keys, parity, notes, model.spec)
 
 
 def _saved(
@@ -175,14 +183,28 @@ def _check_adapter(
         )
 
 
-def _published(read: Source) -> Published | None:
-    """The entry of the source in the list of published detectors."""
-    names = [*read.files] if read.hub_id is None else []
-    for name, sha256 in read.files.items():
-        found = find_published(sha256=sha256, file_name=name if names else None, hub_id=read.hub_id)
-        if found is not None and found.kind == read.imported.kind:
-            return found
-    return None
+def _published(read: Source) -> tuple[Published | None, tuple[str, ...]]:
+    """The entry of the source in the list of published detectors, and how sure that is."""
+    imported = read.imported
+    config = imported.model.backbone.config
+    known = known_as(imported.kind, read.files, config, hub_id=read.hub_id)
+    if known is None:
+        return None, ()
+    entry, how = known
+    return entry, (by_name_only(entry),) if how == "name" else ()
+
+
+@contextmanager
+def _no_empty_parents(folder: Path) -> Iterator[None]:
+    """Remove the folders above ``folder`` that this block made and left empty."""
+    new = [one for one in folder.absolute().parents if not one.exists()]
+    try:
+        yield
+    except BaseException:
+        for one in new:  # the innermost first
+            with suppress(OSError):  # it is not there, or something else is in it by now
+                one.rmdir()
+        raise
 
 
 def _described(

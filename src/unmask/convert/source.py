@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from unmask.errors import ConfigError, near_names
+from unmask.files import valid_text
 from unmask.models.configuration import Domain
 from unmask.models.locate import Located, locate
 from unmask.models.published.classifier import read_classifier
@@ -72,6 +73,12 @@ def read_source(
         UnmaskError: Its kinds that the reader of this kind raises.
     """
     _check_options(kind, base, fake_labels)
+    for one in (source, base):
+        if one is not None and valid_text(str(one)) != str(one):
+            raise ConfigError(
+                f"the name {valid_text(str(one))} is not valid UTF-8, and weights are only read "
+                "from names that are; rename it"
+            )
     located = None
     if base is not None:
         located = locate(

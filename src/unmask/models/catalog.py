@@ -42,6 +42,8 @@ class Published:
     paper_url: str | None = None
     sha256: str | None = None
     """Of the weights file, where it is known."""
+    tower: str | None = None
+    """OpenAI's name of its CLIP; None where the list does not say it, or it is none of them."""
     licence_code: str = UNKNOWN
     licence_weights: str = UNKNOWN
     licence_data: str = UNKNOWN
@@ -111,6 +113,7 @@ def _effort(
         where=file,
         domain=domain,
         command="unmask convert effort FILE DIR",
+        tower="ViT-L/14",
         paper=_EFFORT,
         paper_url=_EFFORT_URL,
         note=note,

@@ -19,7 +19,6 @@ from torch.nn import functional as F
 from transformers import PreTrainedConfig
 
 from unmask.models.backbone import build_backbone
-from unmask.models.catalog import find_published
 from unmask.models.configuration import DetectorSpec, Domain, HeadSpec, backbone_config_of
 from unmask.models.heads import Head, new_head
 from unmask.models.modeling import assemble
@@ -34,6 +33,7 @@ from unmask.models.published.effort_file import (
     tower_prefix,
 )
 from unmask.models.published.imported import Imported, KeyFate
+from unmask.models.published.known import known_as
 from unmask.models.weights import file_sha256
 from unmask.preprocess import Preprocess
 from unmask.types import FaceSpec
@@ -53,8 +53,8 @@ def read_effort(
         path: The file; see :func:`read_tensor_file` for the formats.
         base_config: Of the CLIP that was trained, where it is not one of OpenAI's; only the number
             of heads and the activation are taken from it, its shapes must be the file's.
-        domain: ``face`` or ``image``; None tells it from the file's name where it is a published
-            one, and takes ``face`` otherwise.
+        domain: ``face`` or ``image``; None tells it from the file's hash or name where it is a
+            published one, and takes ``face`` otherwise.
 
     Raises:
         MissingSource: If there is no such file.
@@ -72,7 +72,7 @@ def read_effort(
             f"{config.num_attention_heads} attention heads and its activation {config.hidden_act} "
             "were taken from there; the file does not say them."
         )
-    chosen, why = _domain(path, domain)
+    chosen, why = _domain(path, config, domain)
     notes.extend(why)
     tower = _merged_tower(found, config)
     size = int(config.image_size)
@@ -96,19 +96,24 @@ def read_effort(
     )
 
 
-def _domain(path: Path, given: Domain | None) -> tuple[Domain, list[str]]:
+def _domain(path: Path, config: PreTrainedConfig, given: Domain | None) -> tuple[Domain, list[str]]:
     """What the pictures must be, and why where nobody said so."""
     if given is not None:
         return given, []
-    # By its content first; a known name tells what even another saving of it was trained for.
-    published = find_published(sha256=file_sha256(path)) or find_published(file_name=path.name)
-    if published is None:
+    known = known_as("effort", {path.name: file_sha256(path)}, config)
+    if known is None:
         return "face", [
             "Nothing says whether it was trained on faces or on whole pictures; faces were taken "
             "(domain 'image' for the other)."
         ]
+    published, how = known
+    why = (
+        "its SHA-256"
+        if how == "hash"
+        else "its name only, and its SHA-256 is not the published one, which is unknown"
+    )
     return published.domain, [
-        f"The file is {published.id} by its name or hash, so its domain is {published.domain!r}."
+        f"The file is {published.id} by {why}; so its domain is {published.domain!r}."
     ]
 
 

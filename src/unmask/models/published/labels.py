@@ -50,6 +50,10 @@ NEUTRAL = _words_of(
 )
 """Words that may stand beside the others and say nothing by themselves."""
 
+# Signs that separate words and say nothing; any other (!, ~, =, ?, an emoji) may turn them round,
+# and so may a sign before the first word (-fake) or a number after a colon (fake: 0).
+_PLAIN = re.compile(r"[\w \-/.,()&+:]*")
+_TURNED = re.compile(r"\s*[^\w\s(]|.*:\s*\d")
 _CHUNK = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z]+")
 _VERSION = re.compile(r"v?\d+$")
@@ -70,6 +74,8 @@ def meaning(name: str) -> Meaning | None:
     >>> meaning("AiArtData"), meaning("Realism"), meaning("not fake"), meaning("LABEL_1")
     ('fake', 'real', None, None)
     """
+    if not _PLAIN.fullmatch(name) or _TURNED.match(name):
+        return None
     words = [word for chunk in _CHUNK.findall(name) for word in _words(chunk)]
     if any(word not in REAL | FAKE | NEUTRAL and not word.isdecimal() for word in words):
         return None
