@@ -410,20 +410,34 @@ def test_data_without_scores_have_no_curves():
 
 
 def test_the_most_confident_errors_come_first_and_right_answers_not_at_all():
-    found = mistakes(table([0, 0, 1, 1, 1], [0.8, 0.2, 0.05, 0.9, NAN]), 0.5)
+    found = mistakes(table([0, 0, 1, 1, 1], [0.8, 0.2, 0.05, 0.9, NAN]), HALF)
     assert [(each.label, each.p_fake) for each in found] == [(1, 0.05), (0, 0.8)]
 
 
 def test_each_kind_of_error_has_its_share():
     scores = table([0] * 9 + [1], [0.9] * 9 + [0.4])
-    assert sorted(each.label for each in mistakes(scores, 0.5, each=2)) == [0, 0, 1]
+    assert sorted(each.label for each in mistakes(scores, HALF, each=2)) == [0, 0, 1]
+
+
+def test_what_is_inconclusive_is_no_confident_error():
+    scores = table([1, 1, 0, 0], [0.41, 0.39, 0.59, 0.61])
+    assert [each.p_fake for each in mistakes(scores, threshold_of(META))] == [0.61, 0.39]
+
+
+def test_each_error_says_what_it_was_called_and_what_is_known_of_it():
+    extra = {"face_px": np.array([92.0, NAN]), "sharpness": np.array([40.0, 3.0])}
+    alarm, miss = mistakes(table([0, 1], [0.95, 0.2], **extra), threshold_of(META))
+    assert alarm.reasons == (
+        "called fake at P(fake) 0.950, threshold 0.6; face 92 px, sharpness 40",
+    )
+    assert miss.reasons == ("called real at P(fake) 0.200, real below 0.4; sharpness 3",)
 
 
 def test_errors_have_thumbnails_where_asked():
     scores = table([0], [0.9])
-    (found,) = mistakes(scores, 0.5, thumbnail=lambda path: f"data:{path.name}")
+    (found,) = mistakes(scores, HALF, thumbnail=lambda path: f"data:{path.name}")
     assert found.thumbnail == "data:f.png"
-    assert mistakes(scores, 0.5)[0].thumbnail == ""
+    assert mistakes(scores, HALF)[0].thumbnail == ""
 
 
 def test_what_was_not_scored_is_listed_with_its_reason():

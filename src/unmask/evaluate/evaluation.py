@@ -76,6 +76,9 @@ class Threshold:
     value: float
     source: str
     """``fixed``, an operating point with its data, or a named validation set."""
+    real_below: float | None = None
+    """P(fake) below it is called real, from it up to ``value`` inconclusive; None where the
+    threshold is a number by itself, and all that is below it is called real."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ class Evaluation:
     robustness: tuple[Robustness, ...] = ()
     stability: tuple[Stability, ...] = ()
     errors: tuple[Item, ...] = ()
-    """The most confident wrong answers, worst first."""
+    """The most confident wrong answers, worst first; what is inconclusive is none."""
     missing: tuple[tuple[str, str, str], ...] = ()
     """Source, status and reason of every item that was not scored."""
     timing: Mapping[str, float] = field(default_factory=dict)

@@ -266,7 +266,8 @@ def _errors(evaluation: Evaluation) -> str:
     if not evaluation.errors:
         return ""
     cards = "".join(error_card(item) for item in evaluation.errors)
-    return f'<p>Wrong answers, the surest first.</p><div class="errors">{cards}</div>'
+    said = "Reals called fake and fakes called real, the surest first; not what is inconclusive."
+    return f'<p>{said}</p><div class="errors">{cards}</div>'
 
 
 def _missing(evaluation: Evaluation) -> str:

@@ -139,7 +139,7 @@ def legend(names: Sequence[tuple[str, str]]) -> str:
 
 def error_card(item: Item) -> str:
     """A wrong answer with its picture, if it is one that stands in the page itself."""
-    what = "real, called fake" if item.label == 0 else "fake, not called fake"
+    what = "real, called fake" if item.label == 0 else "fake, called real"
     name = item.source.replace("\\", "/").rsplit("/", 1)[-1] or item.source
     if item.thumbnail.startswith("data:image/"):
         label = text(f"{name}: {what}, P(fake) {item.p_fake:.3f}")

@@ -73,7 +73,8 @@ def threshold_of(meta: Meta, fixed: float | None = None) -> Threshold:
     if point.source == "fixed":
         return Threshold(point.fake_at, "fixed")
     counted = "" if point.n_real is None else f" ({point.n_real} reals)"
-    return Threshold(point.fake_at, f"operating point {point.name}, from {point.source}{counted}")
+    words = f"operating point {point.name}, from {point.source}{counted}"
+    return Threshold(point.fake_at, words, point.real_below)
 
 
 def summarise(
@@ -126,7 +127,7 @@ def summarise(
         curves=curves,
         slices=found,
         worst_slice=worst_slice(found),
-        errors=mistakes(scores, threshold.value, thumbnail=thumbnail),
+        errors=mistakes(scores, threshold, thumbnail=thumbnail),
         missing=not_scored(scores),
         notes=notes,
         settings={"preprocessing": scores.meta.preprocessing, **choices.settings},
