@@ -46,6 +46,7 @@ from unmask.models.detector import load, untrained_detector
 from unmask.models.heads import new_head
 from unmask.models.modeling import assemble
 from unmask.models.weights import file_sha256, weights_sha256
+from unmask.pipeline import Pipeline
 from unmask.preprocess import Preprocess
 from unmask.types import DetectorRef, OperatingPoint
 
@@ -325,7 +326,7 @@ GIVEN_POINT = {"name": "a", "fake_at": 0.5, "real_below": 0.5, "source": "fixed"
         ({"operating_points": [{**GIVEN_POINT, "name": 5}]}, "name 5"),
         (
             {"operating_points": [{**GIVEN_POINT, "real_below": 0.9}]},
-            r"real_below 0\.9 above fake_at",
+            r"0\.9 above fake_at",
         ),
         ({"backbone_config": {"model_type": 5}}, "model_type is 5"),
         ({"backbone_config": {"model_type": "vit", "hidden_size": "x"}}, "made of"),
@@ -716,3 +717,33 @@ def test_a_revision_belongs_to_a_hub_id(folder):
 def test_two_revisions_are_refused():
     with pytest.raises(ConfigError, match="two revisions"):
         load("org/name@a", revision="b")
+
+
+# --- what decides the answer beside the weights ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("head", "normalize", True),
+        ("preprocess", "interpolation", "nearest"),
+        ("calibration", "temperature", 3.0),
+        ("backbone_config", "hidden_act", "gelu"),
+    ],
+)
+def test_the_hash_of_the_configuration_tells_answers_apart(name, key, value, folder):
+    """The weights are the same, and so is their hash."""
+    before = load(folder, device="cpu")
+    values = json.loads((folder / "config.json").read_text())[name]
+    assert values.get(key) != value
+    edit_config(folder, **{name: {**values, key: value}})
+    after = load(folder, device="cpu")
+    assert after.ref == before.ref
+    assert after.config_sha256 != before.config_sha256
+    assert Pipeline(after).settings() != Pipeline(before).settings()
+
+
+def test_the_hash_of_the_configuration_is_not_of_records(folder):
+    before = load(folder, device="cpu").config_sha256
+    edit_config(folder, license="other", training={"seed": 1}, backbone_source={"id": "x"})
+    assert load(folder, device="cpu").config_sha256 == before

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -336,3 +337,14 @@ def test_the_spectra_of_the_benchmark_descend(monkeypatch: pytest.MonkeyPatch) -
         values = benchmark.spectrum(kind, 64)
         assert (values.diff() < 0).all()
         assert values[-1] > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float8_e4m3fn])
+def test_a_cached_file_of_another_type_is_computed_again(dtype, tmp_path, caplog):
+    """numpy has no bfloat16, so that its bytes cannot even be hashed."""
+    weight, path = stored(tmp_path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    other = {name: part.to(dtype) for name, part in load_file(path).items()}
+    save_file(other, path, metadata=metadata)
+    check_recomputed(weight, path, caplog)

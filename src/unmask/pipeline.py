@@ -154,6 +154,7 @@ class Pipeline:
             del options[name]  # these change speed or a path, not the answer
         return {
             "detector": asdict(self.detector.ref),
+            "detector_config": self.detector.config_sha256,
             "dtype": str(self.detector.dtype),
             "temperature": self.detector.model.spec.temperature,
             "preprocessing": self.describe(),

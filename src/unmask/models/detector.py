@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,21 @@ class Detector:
     def operating_points(self) -> tuple[OperatingPoint, ...]:
         """Thresholds with their source; the first is the default. May be empty."""
         return self.model.spec.operating_points
+
+    @property
+    def config_sha256(self) -> str:
+        """SHA-256 of what decides the answer beside the weights; see ``docs/detector-folder.md``.
+
+        Where the tower came from, the licence and the records of training and calibration are no
+        part of it.
+        """
+        values = {
+            name: getattr(self.model.config, name)
+            for name in ("backbone_config", "features", "head", "preprocess", "domain", "face")
+        }
+        values["temperature"] = self.model.spec.temperature
+        values["operating_points"] = [asdict(point) for point in self.operating_points]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """``(B,)`` float32, positive = fake, before the temperature.
