@@ -704,3 +704,10 @@ def test_an_error_is_a_sentence_and_exit_code_2(cli, tmp_path):
     assert outcome.code == 2
     assert "is a text file" in outcome.err
     assert outcome.out == ""
+
+
+def test_an_unknown_kind_ends_the_command_with_2_and_a_sentence(cli, tmp_path):
+    outcome = cli("convert", "efort", RELEASED, tmp_path / "new")
+    assert outcome.code == 2
+    assert "the kind 'efort' is not known. Did you mean 'effort'" in outcome.err
+    assert "Value error" not in outcome.err

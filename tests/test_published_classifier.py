@@ -391,3 +391,14 @@ def test_architectures_of_another_form_are_an_error(names, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architectures": names}))
     with pytest.raises(ConfigError, match=r"architectures is .*; a list of names was expected"):
         architecture(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+@pytest.mark.parametrize("part", ["classifier.weight", "query.weight"])
+def test_quantized_weights_are_refused(part, dtype, tmp_path):
+    path = save_classifier(tmp_path / "vit") / "model.safetensors"
+    state = load_file(path)
+    key = next(key for key in state if key.endswith(part))
+    save_file({**state, key: state[key].to(dtype)}, path, metadata={"format": "pt"})
+    with pytest.raises(IncompatibleWeights, match=rf"{key} is stored as"):
+        read_classifier(tmp_path / "vit")

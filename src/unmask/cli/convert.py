@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -16,17 +16,18 @@ from unmask.files import one_line
 
 if TYPE_CHECKING:
     from unmask.convert import Conversion
-    from unmask.models.published.imported import KeyFate
+    from unmask.models.published.imported import KeyFate, Kind
 
 __all__ = ["convert"]
 
 
 def convert(
     kind: Annotated[
-        Literal["effort", "univfd", "gend", "hf"],
+        str,  # convert checks it, and says which name is near
         typer.Argument(
+            metavar="{effort|univfd|gend|hf}",
             help="effort: a .pth file; univfd: fc_weights.pth and --base; gend: a GenD folder or "
-            "Hub id; hf: any image classifier of transformers, folder or Hub id."
+            "Hub id; hf: any image classifier of transformers, folder or Hub id.",
         ),
     ],
     source: Annotated[str, typer.Argument(metavar="SRC", help="File, folder or Hub id org/name.")],
@@ -75,7 +76,7 @@ def convert(
     from unmask.convert import convert as convert_source
 
     done = convert_source(
-        kind,
+        cast("Kind", kind),
         source,
         folder,
         base=base,
