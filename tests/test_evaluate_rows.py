@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from tiny_scores import META, POINT, drawn, several, table
 from unmask.errors import ConfigError, ScoresError
 from unmask.evaluate.deepfakebench import deepfakebench
-from unmask.evaluate.evaluation import Evaluation, Measure, Row, Threshold
+from unmask.evaluate.evaluation import Evaluation, Measure, Row, Shares, Threshold, Verdicts
 from unmask.evaluate.mistakes import mistakes, not_scored
 from unmask.evaluate.summary import Choices, summarise, threshold_of
 from unmask.evaluate.table import Scores, joined, select
@@ -310,6 +310,28 @@ def test_a_given_threshold_is_fixed():
 def test_a_detector_without_calibration_has_a_fixed_threshold():
     point = replace(POINT, name="fixed", source="fixed", fake_at=0.5)
     assert threshold_of(replace(META, operating_point=point)) == Threshold(0.5, "fixed")
+
+
+def test_rows_have_the_verdicts_of_each_class_at_the_band():
+    scores = table([0, 0, 0, 0, 1, 1], [0.1, 0.2, 0.45, 0.7, 0.5, 0.9])
+    found = evaluated(scores, at=threshold_of(META)).rows[0].verdicts
+    assert found == Verdicts(Shares(0.5, 0.25, 0.25), Shares(0.0, 0.5, 0.5))
+
+
+def test_the_mean_counts_the_verdicts_of_each_data_set_alike():
+    scores = table([0, 1, 0, 0, 1], [0.1, 0.9, 0.9, 0.9, 0.5], dataset=list("aabbb"))
+    found = row(evaluated(scores, at=threshold_of(META)), "mean").verdicts
+    assert found == Verdicts(Shares(0.5, 0.0, 0.5), Shares(0.0, 0.5, 0.5))
+
+
+def test_a_class_that_is_not_there_has_no_verdicts():
+    scores = table([1, 1, 1, 0], [0.1, 0.9, 0.9, 0.1], dataset=list("abab"))
+    found = evaluated(select(scores, scores.label == 1), at=threshold_of(META))
+    assert row(found, "mean").verdicts == Verdicts(None, Shares(0.25, 0.0, 0.75))
+
+
+def test_a_fixed_threshold_has_no_verdicts():
+    assert {each.verdicts for each in evaluated(several("a", "b")).rows} == {None}
 
 
 def test_scores_of_several_operating_points_need_a_threshold():

@@ -15,7 +15,15 @@ from PIL import Image as PillowImage
 from tiny_evaluation import evaluation
 from tiny_results import HOSTILE_NAMES
 from unmask.errors import MissingSource, ScoresError
-from unmask.evaluate.evaluation import Coverage, Measure, Robustness, Row, Stability
+from unmask.evaluate.evaluation import (
+    Coverage,
+    Measure,
+    Robustness,
+    Row,
+    Shares,
+    Stability,
+    Verdicts,
+)
 from unmask.evaluate.intervals import Interval
 from unmask.evaluate.plots import AT_ONCE, det_plot, reliability_plot, robustness_plot, roc_plot
 from unmask.evaluate.report_facts import headline
@@ -561,6 +569,30 @@ def test_markdown_gives_values_with_intervals_and_coverage():
     text = write_markdown(FULL)
     assert f"| {interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}] |" in text
     assert "| celebdf, videos | 90 / 140, in 77 groups | 97.5 %, 230 of 236 |" in text
+
+
+WITH_BAND = replace(
+    EMPTY,
+    threshold=replace(PLAIN.threshold, real_below=0.25),
+    rows=(replace(PLAIN.rows[0], verdicts=Verdicts(Shares(0.8, 0.15, 0.05), None)),),
+)
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_verdicts_and_their_band_are_shown(write):
+    found = write(WITH_BAND)
+    assert "below 0.25 is called real" in found
+    assert "Verdicts at the operating point" in found
+    assert all(share in found for share in ("80.0 %", "15.0 %", "5.0 %"))
+
+
+def test_verdicts_are_read_back(tmp_path):
+    (tmp_path / "report.json").write_text(write_json(WITH_BAND), encoding="utf-8")
+    assert read_json(tmp_path / "report.json") == WITH_BAND
+
+
+def test_without_a_band_there_is_no_table_of_verdicts():
+    assert "Verdicts" not in write_markdown(PLAIN)
 
 
 def test_markdown_gives_reasons_as_footnotes():

@@ -36,8 +36,10 @@ def to_text(evaluation: Evaluation) -> str:
     buffer = StringIO()
     console = Console(file=buffer, width=WIDTH, highlight=False, markup=False, emoji=False)
     console.print(_rows(evaluation))
+    threshold = evaluation.threshold
+    band = "" if threshold.real_below is None else f", real below {threshold.real_below:.4g}"
     console.print(
-        f"threshold {evaluation.threshold.value:.4g} ({one_line(evaluation.threshold.source)}); "
+        f"threshold {threshold.value:.4g}{band} ({one_line(threshold.source)}); "
         f"frames to videos by {evaluation.aggregation}"
     )
     if evaluation.comparisons:

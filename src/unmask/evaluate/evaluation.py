@@ -23,9 +23,11 @@ __all__ = [
     "Protocol",
     "Robustness",
     "Row",
+    "Shares",
     "Slice",
     "Stability",
     "Threshold",
+    "Verdicts",
 ]
 
 SCHEMA = 1
@@ -54,6 +56,24 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of one class by what they are called, 0..1; they add up to 1."""
+
+    called_real: float
+    inconclusive: float
+    called_fake: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What reals and fakes are called at an operating point's band."""
+
+    reals: Shares | None
+    """None without reals; of a mean, where a data set has none."""
+    fakes: Shares | None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table."""
 
@@ -67,6 +87,8 @@ class Row:
     coverage: Coverage
     measures: tuple[Measure, ...]
     notes: tuple[str, ...] = ()
+    verdicts: Verdicts | None = None
+    """None where the threshold has no band."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from unmask.evaluate.evaluation import Evaluation, Robustness, Row
+from unmask.evaluate.evaluation import Evaluation, Robustness, Row, Threshold
 from unmask.evaluate.report_tables import interval_text, row_name, share_text, unit_name
 
 __all__ = [
@@ -55,8 +55,14 @@ def summary(evaluation: Evaluation) -> str:
     )
     return (
         f"Data: {', '.join(names) or 'none'}. Threshold on P(fake): {threshold.value:.4g} "
-        f"({threshold.source}). Protocol: {evaluation.protocol}; {resampled}."
+        f"({threshold.source}{_band(threshold)}). Protocol: {evaluation.protocol}; {resampled}."
     )
+
+
+def _band(threshold: Threshold) -> str:
+    if threshold.real_below is None:
+        return ""
+    return f"; below {threshold.real_below:.4g} is called real, between the two inconclusive"
 
 
 def notes(evaluation: Evaluation) -> list[str]:
@@ -143,6 +149,7 @@ def provenance(evaluation: Evaluation) -> dict[str, str]:
         "protocol": evaluation.protocol,
         "frames to videos": evaluation.aggregation,
         "threshold": f"{threshold.value!r} ({threshold.source})",
+        **({} if threshold.real_below is None else {"real below": repr(threshold.real_below)}),
         "seed, resamples": f"{evaluation.seed}, {evaluation.bootstraps:,}",
         "versions": ", ".join(f"{name} {each}" for name, each in evaluation.versions.items()),
         "schema of report.json": str(evaluation.schema),

@@ -17,6 +17,7 @@ from unmask.evaluate.evaluation import (
     Measure,
     Robustness,
     Row,
+    Shares,
     Stability,
 )
 from unmask.evaluate.intervals import Interval
@@ -160,7 +161,32 @@ def result_tables(rows: Sequence[Row], bootstraps: int) -> tuple[Table, ...]:
         columns = [name for name in names if name in present]
         if columns or (not present and not found):  # without any metric, the counts alone
             found.append(_result_table(title, columns, rows, bootstraps))
-    return tuple(found)
+    return (*found, *_verdict_tables(rows))
+
+
+def _verdict_tables(rows: Sequence[Row]) -> list[Table]:
+    """What each class is called at the band of the operating point, if there is one."""
+    lines, notes = [], []  # type: list[tuple[Cell, ...]], list[str]
+    for row in rows:
+        if row.verdicts is not None:
+            reals, fakes = row.verdicts.reals, row.verdicts.fakes
+            cells = (*_shares(reals, "reals", notes), *_shares(fakes, "fakes", notes))
+            lines.append((*_row_head(row), *cells))
+    called = ("called real", "inconclusive", "called fake")
+    columns = tuple(f"{name} {each}" for name in ("Reals", "Fakes") for each in called)
+    header = ("Data", "Real / fake", "Scored", *columns)
+    title = "Verdicts at the operating point"
+    return [Table(title, header, tuple(lines), footnotes=tuple(notes))] if lines else []
+
+
+def _shares(shares: Shares | None, name: str, notes: list[str]) -> tuple[Cell, ...]:
+    if shares is None:
+        note = _noted(notes, f"no {name}, or of a mean: a data set without any")
+        return (Cell("n/a", note=note),) * 3
+    return tuple(
+        Cell(share_text(each))
+        for each in (shares.called_real, shares.inconclusive, shares.called_fake)
+    )
 
 
 def _result_table(

@@ -11,7 +11,7 @@ import numpy as np
 
 from unmask.errors import MetricUndefined
 from unmask.evaluate.counts import Array, rank
-from unmask.evaluate.evaluation import Coverage, Measure, Row
+from unmask.evaluate.evaluation import Coverage, Measure, Row, Shares, Threshold, Verdicts
 from unmask.evaluate.intervals import groups_per_class, percentile_interval, resampled_metrics
 from unmask.evaluate.units import Units
 from unmask.evaluate.weighted import Metric
@@ -55,8 +55,16 @@ def draw(units: Units, metrics: Mapping[str, Metric], *, n: int, seed: Sequence[
     return Drawn(values, resampled)
 
 
-def row(name: str, kind: RowKind, units: Units, drawn: Drawn, *, notes: Sequence[str] = ()) -> Row:
-    """One line of the table."""
+def row(
+    name: str,
+    kind: RowKind,
+    units: Units,
+    drawn: Drawn,
+    *,
+    notes: Sequence[str] = (),
+    threshold: Threshold | None = None,
+) -> Row:
+    """One line of the table; with verdicts where the threshold has a band."""
     said = list(notes)
     defined = [each for each in drawn.resampled.values() if len(each)]
     if drawn.resampled and not defined and groups_per_class(units.labels, units.groups) < 2:
@@ -71,7 +79,25 @@ def row(name: str, kind: RowKind, units: Units, drawn: Drawn, *, notes: Sequence
         coverage=units.coverage,
         measures=tuple(_measure(metric, drawn) for metric in drawn.values),
         notes=tuple(said),
+        verdicts=_verdicts(units, threshold),
     )
+
+
+def _verdicts(units: Units, threshold: Threshold | None) -> Verdicts | None:
+    if threshold is None or threshold.real_below is None:
+        return None
+    called_fake = units.p_fake >= threshold.value
+    called_real = units.p_fake < threshold.real_below
+
+    def of(label: int) -> Shares | None:
+        given = units.labels == label
+        if not given.any():
+            return None
+        real, fake = float(called_real[given].mean()), float(called_fake[given].mean())
+        between = float((~called_real & ~called_fake)[given].mean())
+        return Shares(real, between, fake)
+
+    return Verdicts(of(0), of(1))
 
 
 def _measure(metric: str, drawn: Drawn) -> Measure:
@@ -105,6 +131,28 @@ def mean_row(rows: Sequence[Row], drawn: Sequence[Drawn], *, left_out: Sequence[
         coverage=_sum([each.coverage for each in rows]),
         measures=tuple(_mean(metric, rows, drawn) for metric in drawn[0].values),
         notes=tuple(notes),
+        verdicts=_mean_verdicts([each.verdicts for each in rows]),
+    )
+
+
+def _mean_verdicts(parts: Sequence[Verdicts | None]) -> Verdicts | None:
+    """Each data set counting alike; a class that one of them lacks has no mean."""
+    known = [each for each in parts if each is not None]
+    if len(known) < len(parts):
+        return None
+    return Verdicts(
+        _mean_shares([each.reals for each in known]), _mean_shares([each.fakes for each in known])
+    )
+
+
+def _mean_shares(parts: Sequence[Shares | None]) -> Shares | None:
+    known = [each for each in parts if each is not None]
+    if len(known) < len(parts):
+        return None
+    return Shares(
+        float(np.mean([each.called_real for each in known])),
+        float(np.mean([each.inconclusive for each in known])),
+        float(np.mean([each.called_fake for each in known])),
     )
 
 

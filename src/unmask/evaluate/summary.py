@@ -107,7 +107,7 @@ def summarise(
         rows = published_rows.published_rows(whole)
         notes += published_rows.NOTES
     else:
-        rows, curves = _measured(whole, threshold.value, choices)
+        rows, curves = _measured(whole, threshold, choices)
         notes += _about_threshold(threshold, scores)
     columns = dict.fromkeys([*default_columns(scores), *choices.columns])
     found = slices(scores, columns, threshold.value)
@@ -155,10 +155,10 @@ def joined_datasets(scores: Scores, joins: Sequence[Sequence[str]]) -> Scores:
 
 
 def _measured(
-    scores: Scores, threshold: float, choices: Choices
+    scores: Scores, threshold: Threshold, choices: Choices
 ) -> tuple[tuple[Row, ...], tuple[Curves, ...]]:
     """The rows of data sets, their mean, all items and generators, and the curves of the first."""
-    metrics = default_metrics(threshold)
+    metrics = default_metrics(threshold.value)
     n = choices.bootstraps
 
     def units(part: Scores) -> list[Units]:
@@ -170,20 +170,20 @@ def _measured(
 
     sets = {name: drawn(name, units(part)) for name, part in by_dataset(scores).items()}
     rows = [
-        row(name, "dataset", *pair, notes=_class_note(pair[0]))
+        row(name, "dataset", *pair, notes=_class_note(pair[0]), threshold=threshold)
         for name, pairs in sets.items()
         for pair in pairs
     ]
     shown = {name: pairs[-1][0] for name, pairs in sets.items()}
     if len(sets) > 1:
         pooled = drawn("all", units(scores))
-        rows += _means(sets)
-        rows += [row("all", "all", *pair, notes=[_POOLED]) for pair in pooled]
+        rows += _means(sets, threshold)
+        rows += [row("all", "all", *pair, notes=[_POOLED], threshold=threshold) for pair in pooled]
         shown["all"] = pooled[-1][0]
     for name, (part, note) in _generators(scores).items():
         # A name of its own for the seed: a data set may be called like its generator.
         (pair,) = drawn(f"generator {name}", units(part)[-1:])
-        rows.append(row(name, "generator", *pair, notes=note))
+        rows.append(row(name, "generator", *pair, notes=note, threshold=threshold))
     curves = [
         curves_of(name, each, n=n, seed=seed_of(choices.seed, name)) for name, each in shown.items()
     ]
@@ -193,7 +193,7 @@ def _measured(
 Sets = Mapping[str, Sequence[tuple[Units, Drawn]]]
 
 
-def _means(sets: Sets) -> list[Row]:
+def _means(sets: Sets, threshold: Threshold) -> list[Row]:
     """The mean of pictures, and of videos where any data set has them.
 
     Data sets of one class are no part of it unless all are, since they lack most metrics.
@@ -205,7 +205,7 @@ def _means(sets: Sets) -> list[Row]:
     depth = max(len(pairs) for pairs in (both or sets).values())
     for level in range(depth):
         pairs = {name: each[min(level, len(each) - 1)] for name, each in (both or sets).items()}
-        rows = [row(name, "dataset", *pair) for name, pair in pairs.items()]
+        rows = [row(name, "dataset", *pair, threshold=threshold) for name, pair in pairs.items()]
         found.append(mean_row(rows, [drawn for _, drawn in pairs.values()], left_out=said))
     return found
 
