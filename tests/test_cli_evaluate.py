@@ -402,6 +402,17 @@ def test_two_detectors_are_compared_on_the_same_data(
     assert max(map(len, found.out.splitlines())) <= 100
 
 
+def test_a_second_detector_that_is_not_there_is_an_error_before_anything_is_scored(
+    cli, data, image_folder, tmp_path, crops
+):
+    before = sum(crops)
+    missing = tmp_path / "none"
+    found = cli("evaluate", data, "--compare", image_folder, missing, "-o", tmp_path / "out")
+    assert found.code == 2
+    assert str(missing) in found.err
+    assert sum(crops) == before
+
+
 def test_two_tables_of_scores_are_compared_without_data(cli, table, tmp_path):
     out = tmp_path / "out"
     found = cli("evaluate", "--compare", table, table, "-o", out, "--bootstraps", 5)

@@ -14,6 +14,7 @@ from tiny_scores import META, POINT, drawn, several, table
 from unmask.errors import ConfigError, ScoresError
 from unmask.evaluate.deepfakebench import deepfakebench
 from unmask.evaluate.evaluation import Evaluation, Measure, Row, Shares, Threshold, Verdicts
+from unmask.evaluate.intervals import clopper_pearson
 from unmask.evaluate.mistakes import mistakes, not_scored
 from unmask.evaluate.summary import Choices, summarise, threshold_of
 from unmask.evaluate.table import Scores, joined, select
@@ -310,6 +311,31 @@ def test_a_given_threshold_is_fixed():
 def test_a_detector_without_calibration_has_a_fixed_threshold():
     point = replace(POINT, name="fixed", source="fixed", fake_at=0.5)
     assert threshold_of(replace(META, operating_point=point)) == Threshold(0.5, "fixed")
+
+
+def test_a_rate_of_0_or_1_has_the_exact_interval_over_its_groups():
+    groups = ["r0", "r0", "r1", "r1", "f0", "f1", "f2", "f3"]
+    scores = table([0] * 4 + [1] * 4, [0.1] * 4 + [0.9] * 4, group=groups)
+    (found,) = evaluated(scores).rows
+    for name, right, n in (
+        ("false_positive_rate", 0, 2), ("true_positive_rate", 4, 4), ("accuracy", 6, 6),
+        ("balanced_accuracy", 2, 2),
+    ):  # fmt: skip
+        assert measure(found, name).interval == clopper_pearson(right, n)
+
+
+def test_the_mean_of_rates_of_0_has_the_mean_of_their_bounds():
+    label, p_fake = [0, 0, 1, 1, 0, 0, 0, 1, 1], [0.1, 0.1, 0.9, 0.9] * 2 + [0.9]
+    p_fake[6] = 0.1
+    scores = table(label, p_fake, dataset=list("aaaabbbbb"))
+    found = measure(row(evaluated(scores), "mean"), "false_positive_rate").interval
+    bounds = [clopper_pearson(0, n).high for n in (2, 3)]
+    assert (found.low, found.high) == (0, pytest.approx(np.mean(bounds)))
+
+
+def test_a_rate_that_is_neither_0_nor_1_keeps_its_bootstrap_interval():
+    found = measure(evaluated(several("a")).rows[0], "false_positive_rate").interval
+    assert found.resamples == 20
 
 
 def test_rows_have_the_verdicts_of_each_class_at_the_band():

@@ -591,6 +591,10 @@ def test_verdicts_are_read_back(tmp_path):
     assert read_json(tmp_path / "report.json") == WITH_BAND
 
 
+def test_the_guide_says_that_the_interval_of_ece_is_biased():
+    assert "interval of ECE is biased upwards" in write_markdown(PLAIN)
+
+
 def test_without_a_band_there_is_no_table_of_verdicts():
     assert "Verdicts" not in write_markdown(PLAIN)
 

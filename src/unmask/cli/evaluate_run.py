@@ -135,8 +135,13 @@ def _tables(run: Run, samples: Sequence[Sample], folder: Path, timing: dict[str,
     from unmask.evaluate.table_file import read_scores
 
     wanted = run.wanted
-    pipeline: Pipeline | None = None
-    if wanted.tables:
+    # Whatever is wrong with either detector or table is an error before the first picture.
+    second = read_scores(wanted.second_table) if wanted.second_table else None
+    pipeline = None if wanted.tables else _loaded(run, wanted.first, timing)
+    other = None
+    if wanted.second is not None and second is None:
+        other = _loaded(run, wanted.second, timing)
+    if pipeline is None:
         first = joined([read_scores(path) for path in wanted.tables])
         _check_point(first.meta, run.loading.point)
         _check_names(
@@ -146,12 +151,9 @@ def _tables(run: Run, samples: Sequence[Sample], folder: Path, timing: dict[str,
             columns=set(available(first)),
         )
     else:
-        first, pipeline = _scored(run, wanted.first, samples, folder / SCORES, timing)
-    second = None
-    if wanted.second_table:
-        second = read_scores(wanted.second_table)
-    elif wanted.second is not None:
-        second, _ = _scored(run, wanted.second, samples, folder / COMPARED, timing)
+        first = _scored(run, pipeline, samples, folder / SCORES, timing)
+    if other is not None:
+        second = _scored(run, other, samples, folder / COMPARED, timing)
     return _Scored(first, second, pipeline)
 
 
@@ -167,16 +169,14 @@ def _check_point(meta: Meta, asked: str | float | None) -> None:
 
 
 def _scored(
-    run: Run, detector: str, samples: Sequence[Sample], path: Path, timing: dict[str, float]
-) -> tuple[Scores, Pipeline]:
-    """The samples' scores by one detector, and what made those that were not remembered."""
+    run: Run, pipeline: Pipeline, samples: Sequence[Sample], path: Path, timing: dict[str, float]
+) -> Scores:
+    """The samples' scores by one detector, as far as they are remembered not made again."""
     from unmask.evaluate.scoring import score
     from unmask.evaluate.table_file import write_scores
     from unmask.ledger import Ledger, ledger_path
 
     started = time.perf_counter()
-    pipeline = _pipeline(run.loading, detector)
-    loaded = time.perf_counter()
     ledger = Ledger(ledger_path(path), pipeline.settings())
     with ledger:
         with saving():
@@ -192,12 +192,18 @@ def _scored(
                 advance=advance,
             )
     write_scores(path, scores)
-    spent = time.perf_counter() - loaded
-    timing["loading"] = timing.get("loading", 0.0) + loaded - started
+    spent = time.perf_counter() - started
     timing["scoring"] = timing.get("scoring", 0.0) + spent
     if path.name == SCORES and before == 0:
         timing["items_per_s"] = len(samples) / spent
-    return scores, pipeline
+    return scores
+
+
+def _loaded(run: Run, detector: str, timing: dict[str, float]) -> Pipeline:
+    started = time.perf_counter()
+    pipeline = _pipeline(run.loading, detector)
+    timing["loading"] = timing.get("loading", 0.0) + time.perf_counter() - started
+    return pipeline
 
 
 def _pipeline(loading: Loading, detector: str) -> Pipeline:

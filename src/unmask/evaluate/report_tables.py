@@ -80,7 +80,8 @@ GUIDE = (
     "share of fakes found when 1 % of reals may be called fake. pAUC: the AUC up to FPR 10 %, "
     "scaled so that 0.5 is guessing. FPR: the share of reals called fake; TPR: the share of fakes "
     "called fake. Brier score, ECE and log loss: how far P(fake) is from the truth as a "
-    "probability. ↑ more is better, ↓ less is better."
+    "probability; the bootstrap interval of ECE is biased upwards, since resampling adds noise to "
+    "its bins. ↑ more is better, ↓ less is better."
 )
 
 

@@ -12,7 +12,12 @@ import numpy as np
 from unmask.errors import MetricUndefined
 from unmask.evaluate.counts import Array, rank
 from unmask.evaluate.evaluation import Coverage, Measure, Row, Shares, Threshold, Verdicts
-from unmask.evaluate.intervals import groups_per_class, percentile_interval, resampled_metrics
+from unmask.evaluate.intervals import (
+    clopper_pearson,
+    groups_per_class,
+    percentile_interval,
+    resampled_metrics,
+)
 from unmask.evaluate.units import Units
 from unmask.evaluate.weighted import Metric
 from unmask.types import Reason
@@ -77,7 +82,7 @@ def row(
         n_fake=units.n_fake,
         n_groups=units.n_groups,
         coverage=units.coverage,
-        measures=tuple(_measure(metric, drawn) for metric in drawn.values),
+        measures=tuple(_measure(metric, drawn, units) for metric in drawn.values),
         notes=tuple(said),
         verdicts=_verdicts(units, threshold),
     )
@@ -100,11 +105,28 @@ def _verdicts(units: Units, threshold: Threshold | None) -> Verdicts | None:
     return Verdicts(of(0), of(1))
 
 
-def _measure(metric: str, drawn: Drawn) -> Measure:
+def _measure(metric: str, drawn: Drawn, units: Units) -> Measure:
     value = drawn.values[metric]
     if isinstance(value, Reason):
         return Measure(metric, None, value.message)
-    return Measure(metric, percentile_interval(value, drawn.resampled[metric]))
+    found = percentile_interval(value, drawn.resampled[metric])
+    if metric in _RATES and value in (0.0, 1.0) and found.low == found.high:
+        n = _groups_behind(metric, units)
+        return Measure(metric, clopper_pearson(round(value) * n, n))
+    return Measure(metric, found)
+
+
+_RATES = frozenset({"accuracy", "balanced_accuracy", "false_positive_rate", "true_positive_rate"})
+"""Where none or all of the items count, every resample says the same, which is not certainty: their
+interval is the exact binomial one over as many trials as there are groups."""
+
+
+def _groups_behind(metric: str, units: Units) -> int:
+    """The groups that a rate rests on; of the class with fewer where both count alike."""
+    if metric == "balanced_accuracy":
+        return groups_per_class(units.labels, units.groups)
+    label = {"false_positive_rate": 0, "true_positive_rate": 1}.get(metric)
+    return len(np.unique(units.groups if label is None else units.groups[units.labels == label]))
 
 
 def mean_row(rows: Sequence[Row], drawn: Sequence[Drawn], *, left_out: Sequence[str] = ()) -> Row:
@@ -166,7 +188,15 @@ def _mean(metric: str, rows: Sequence[Row], drawn: Sequence[Drawn]) -> Measure:
         return Measure(metric, None, said)
     arrays = [each.resampled[metric] for each in drawn]
     together = np.mean(arrays, axis=0) if all(len(each) for each in arrays) else np.empty(0)
-    return Measure(metric, percentile_interval(float(np.mean(defined)), together))
+    found = percentile_interval(float(np.mean(defined)), together)
+    if metric in _RATES and found.low == found.high and found.value in (0.0, 1.0):
+        own = [
+            m.interval for each in rows for m in each.measures if m.name == metric and m.interval
+        ]
+        # All data sets stand at the same end; the mean of their bounds is on the safe side.
+        low, high = (float(np.mean([getattr(i, end) for i in own])) for end in ("low", "high"))
+        return Measure(metric, replace(found, low=low, high=high, resamples=0))
+    return Measure(metric, found)
 
 
 def _sum(parts: Sequence[Coverage]) -> Coverage:
