@@ -9,6 +9,7 @@ from transformers import CLIPModel, CLIPVisionModelWithProjection, SiglipVisionM
 
 from tiny_towers import CLIP, CLIP_VISION, TOWERS
 from unmask.errors import ConfigError, CorruptWeights, IncompatibleWeights, MissingSource
+from unmask.models.catalog import find_published
 from unmask.models.checkpoint import load_model, save
 from unmask.models.configuration import BackboneSource
 from unmask.models.published.univfd import read_univfd
@@ -250,3 +251,14 @@ def test_a_head_of_other_numbers_than_floating_point_is_refused(tmp_path, leaf, 
     torch.save({**content, leaf: content[leaf].to(dtype)}, tmp_path / "fc.pth")
     with pytest.raises(IncompatibleWeights, match=rf"{leaf} holds {dtype}; floating point"):
         read_univfd(tmp_path / "fc.pth", tmp_path)
+
+
+def test_a_known_head_is_refused_on_another_clip(head, monkeypatch):
+    known = find_published(file_name="fc_weights.pth")
+    monkeypatch.setattr("unmask.models.published.univfd.find_published", lambda **_asked: known)
+    with pytest.raises(IncompatibleWeights, match=r"a head on CLIP ViT-L/14, and the base"):
+        read_univfd(head, BASE)
+
+
+def test_a_head_alone_does_not_confirm_its_clip(head):
+    assert any("nothing in it can confirm" in note for note in read_univfd(head, BASE).notes)

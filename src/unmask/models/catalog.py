@@ -196,6 +196,7 @@ PUBLISHED: tuple[Published, ...] = (
         note="A linear head of 4 kB on CLIP ViT-L/14's projected feature; needs the CLIP too. "
         "Trained on ProGAN.",
         sha256="477100745713bcc957beb2b40859536859b6483fd6301b3b9293151b194c7847",
+        tower="ViT-L/14",
         licence_code="MIT",
         licence_weights="MIT",
     ),

@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig
 
 from unmask.errors import IncompatibleWeights
 from unmask.models.backbone import load_backbone
+from unmask.models.catalog import find_published
 from unmask.models.configuration import (
     BackboneSource,
     DetectorSpec,
@@ -28,10 +29,11 @@ from unmask.models.configuration import (
 from unmask.models.features import vision_config
 from unmask.models.heads import Head
 from unmask.models.modeling import assemble
+from unmask.models.published.clip_geometry import clip_name
 from unmask.models.published.imported import Imported, KeyFate
 from unmask.models.published.tensor_file import read_tensor_file
 from unmask.models.published.tensors import named, some, sound
-from unmask.models.weights import read_config, weights_files, weights_sha256
+from unmask.models.weights import file_sha256, read_config, weights_files, weights_sha256
 from unmask.preprocess import Preprocess
 
 __all__ = ["read_univfd"]
@@ -59,6 +61,7 @@ def read_univfd(path: Path, base: Path) -> Imported:
     prefix, weight, bias = _layer(path)
     config = _clip_config(base)
     features = (_feature(path, weight.shape[1], base, config),)
+    known = _published_base(path, base, config)
     tower = load_backbone(base, features)
     head = _head(weight, bias)
     size = int(config.image_size)
@@ -79,7 +82,7 @@ def read_univfd(path: Path, base: Path) -> Imported:
         ),
         original=_original(path, base, features),
         files=(path,),
-        notes=_notes(size, features),
+        notes=_notes(size, features, base, known=known),
         trained={f"head.{name}": value for name, value in head.state_dict().items()},
     )
 
@@ -142,6 +145,24 @@ def _feature(path: Path, width: int, base: Path, config: PreTrainedConfig) -> st
     )
 
 
+def _published_base(path: Path, base: Path, config: PreTrainedConfig) -> bool:
+    """Whether the list of published detectors says that the head belongs to a CLIP of this shape.
+
+    The head fits any CLIP of its width, and no comparison of logits would tell a wrong one.
+    """
+    entry = find_published(sha256=file_sha256(path))
+    if entry is None or entry.tower is None:
+        return False
+    given = clip_name(config)
+    if given != entry.tower:
+        raise IncompatibleWeights(
+            f"{path} is {entry.id} by its SHA-256, a head on CLIP {entry.tower}, and the base "
+            f"{base} is {f'CLIP {given}' if given else 'another CLIP'}; its answers there mean "
+            "nothing. Give the CLIP that it was trained on (--base openai/clip-vit-large-patch14)"
+        )
+    return True
+
+
 def _head(weight: Tensor, bias: Tensor) -> Head:
     head = Head(weight.shape[1])
     with torch.no_grad():
@@ -173,7 +194,7 @@ def _original(path: Path, base: Path, features: tuple[str, ...]) -> Callable[[Te
     return original
 
 
-def _notes(size: int, features: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(size: int, features: tuple[str, ...], base: Path, *, known: bool) -> tuple[str, ...]:
     notes = [
         f"As in the published evaluation the centre of {size} pixels is cut out of the picture and "
         "nothing is scaled. Where a picture is smaller, zeros surround it; the benchmark published "
@@ -184,4 +205,9 @@ def _notes(size: int, features: tuple[str, ...]) -> tuple[str, ...]:
             "The head is as wide as CLIP's pooled output and not as its projection, so it was "
             "taken for a head on the pooled output, which variants of UnivFD look at."
         )
+    notes.append(
+        "The file holds the head alone, so nothing in it can confirm the weights of the CLIP: "
+        f"{base.absolute().name} was taken as given"
+        + (", which has the shape of the published one." if known else ".")
+    )
     return tuple(notes)
