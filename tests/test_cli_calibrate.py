@@ -215,6 +215,19 @@ def test_an_error_leaves_no_folder(cli: Cli, folder: Path, data: Path, tmp_path:
     assert "needs at least 1000 reals" in outcome.err
 
 
+def test_too_few_reals_are_refused_before_anything_is_scored(
+    cli: Cli, folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worked(*_args: object, **_options: object) -> None:
+        raise AssertionError("scoring began")
+
+    monkeypatch.setattr(Pipeline, "__init__", worked)
+    outcome = cli("calibrate", folder, data, "-o", tmp_path / "out", "--fpr", 0.01)
+    assert outcome.code == 2
+    assert "needs at least 100 reals" in outcome.err
+    assert "Give more reals, or a larger target (--fpr 0.05)." in outcome.err
+
+
 def test_what_was_not_scored_is_told(cli: Cli, folder: Path, data: Path, tmp_path: Path) -> None:
     own = Path(shutil.copytree(data.parent, tmp_path / "own"))
     (own / "7.png").write_bytes(b"no picture")

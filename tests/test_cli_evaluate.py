@@ -190,6 +190,31 @@ def test_altered_pictures_are_scored_where_asked(evaluate, out):
     ]  # fmt: skip
 
 
+def with_damage(data: Path, tmp_path: Path) -> Path:
+    """A copy of the data with one picture that cannot be read."""
+    own = Path(shutil.copytree(data.parent, tmp_path / "own"))
+    (own / "real0.png").write_bytes(b"no picture")
+    return own / data.name
+
+
+def test_items_without_score_are_exit_code_1_and_counted_by_reason(
+    cli, data, image_folder, tmp_path
+):
+    common = ("-d", image_folder, "-o", tmp_path / "out", "--device", "cpu", "--bootstraps", 0)
+    found = cli("evaluate", with_damage(data, tmp_path), *common)
+    assert found.code == 1
+    assert found.err.splitlines()[0] in {"not scored: 1 unreadable", "not scored: 1 unsupported"}
+    assert (tmp_path / "out" / "report.json").exists()
+
+
+def test_a_gate_that_holds_is_exit_code_3_also_where_items_have_no_score(
+    cli, data, image_folder, tmp_path
+):
+    common = ("-d", image_folder, "-o", tmp_path / "out", "--device", "cpu", "--bootstraps", 0)
+    found = cli("evaluate", with_damage(data, tmp_path), *common, "--fail-if", "coverage@all<1")
+    assert found.code == 3
+
+
 # Gates
 
 

@@ -120,6 +120,8 @@ def calibrate(
     samples = read_labelled(
         data, split=split, compression=compression, frames=frames, root=root or (), labels=labels
     )
+    targets = tuple(fpr or (0.05, 0.01))
+    _check_labels(samples, targets)
     others = _unlabelled(shift or [])
     loaded = load(
         detector, revision=revision, offline=offline, base=base, device=device, dtype=dtype
@@ -136,7 +138,7 @@ def calibrate(
         samples=samples,
         others=others,
         source=name or valid_text(_named(samples, split)),
-        targets=tuple(fpr or (0.05, 0.01)),
+        targets=targets,
         method=method,
         seed=seed,
     )
@@ -211,6 +213,13 @@ def _place(
     check_free(output, overwrite=overwrite)
     make_folder(new.parent)
     return _Place(folder, new, overwrite)
+
+
+def _check_labels(samples: Sequence[Sample], targets: tuple[float, ...]) -> None:
+    """Nothing, if there are enough reals for all targets, even if not all of them get a score."""
+    from unmask.evaluate.thresholds import check_enough
+
+    check_enough(sum(sample.label == 0 for sample in samples), targets)
 
 
 def _unlabelled(paths: list[str]) -> list[Sample]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+_NOT_SCORED = 1
 _GATE_FAILED = 3
 
 
@@ -250,9 +252,15 @@ def _told(evaluation: Evaluation, gates: Sequence[Gate], folder: Path, *, json_t
     from unmask.evaluate.report_json import write_json
 
     say(write_json(evaluation).rstrip("\n") if json_text else to_text(evaluation), go_on=True)
+    lost = Counter(status for _, status, _ in evaluation.missing)
+    if lost:
+        said = ", ".join(f"{count} {status}" for status, count in lost.most_common())
+        sys.stderr.write(f"not scored: {one_line(said)}\n")
     sys.stderr.write(f"wrote {one_line(str(folder))}\n")
     outcomes = judge(gates, evaluation)
     for each in outcomes:
         word = "fail" if each.failed else "pass"
         sys.stderr.write(f"{word}: {one_line(f'{each.gate.text}: {each.message}')}\n")
-    return _GATE_FAILED if any(each.failed for each in outcomes) else 0
+    if any(each.failed for each in outcomes):
+        return _GATE_FAILED
+    return _NOT_SCORED if lost else 0

@@ -21,7 +21,7 @@ from unmask.evaluate.counts import Array, checked, require_probabilities
 from unmask.evaluate.intervals import clopper_pearson
 from unmask.types import OperatingPoint
 
-__all__ = ["BAND_OF_REALS", "least_reals", "operating_points", "weighted_quantile"]
+__all__ = ["BAND_OF_REALS", "check_enough", "least_reals", "operating_points", "weighted_quantile"]
 
 BAND_OF_REALS = 5.0
 """From reals alone, the band below ``fake_at`` begins where this many times the target share of
@@ -82,7 +82,7 @@ def operating_points(
     of_reals = _probabilities(reals, 0)
     of_fakes = None if fakes is None else _probabilities(fakes, 1)
     if few == "refuse":
-        _check_enough(len(of_reals), target_fprs)
+        check_enough(len(of_reals), target_fprs)
     count = {"n_real": len(of_reals), "n_fake": 0 if of_fakes is None else len(of_fakes)}
     points = []
     for target in target_fprs:
@@ -110,15 +110,30 @@ def operating_points(
     return tuple(points)
 
 
-def _check_enough(n_real: int, target_fprs: Sequence[float]) -> None:
+_USUAL = (0.01, 0.05, 0.1, 0.2)
+"""Targets to name where the one asked for needs more reals than there are."""
+
+
+def check_enough(n_real: int, target_fprs: Sequence[float]) -> None:
+    """Nothing, if so many reals resolve all targets; needs no score.
+
+    Raises:
+        MetricUndefined: one needs more reals; says how many, and which target these suffice for.
+        ConfigError: a target is not between 0 and 1.
+    """
     for target in target_fprs:
         least = least_reals(target)
         if n_real < least:
             raise MetricUndefined(
                 f"a false-positive rate of {target:.3g} needs at least {least} reals; {n_real} are "
-                "there. Give more, or a larger target.",
+                f"there. Give more reals{_instead(n_real)}.",
                 code="too_few_reals",
             )
+
+
+def _instead(n_real: int) -> str:
+    enough = [target for target in _USUAL if least_reals(target) <= n_real]
+    return f", or a larger target (--fpr {enough[0]})" if enough else ""
 
 
 def _fake_at(reals: Array, target: float, weights: Array | None) -> float:
