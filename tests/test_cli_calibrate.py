@@ -354,7 +354,7 @@ def test_a_failure_in_place_leaves_the_folder_as_it_was(
 
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr(recalibrate, "_with_section", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OutputError, match="disk full"):
         write(folder, folder, bias=1.0)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir()] == ["mine"]

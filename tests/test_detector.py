@@ -583,6 +583,17 @@ def test_the_labels_that_mean_fake_can_be_given(classifier_folder):
     np.testing.assert_allclose(one, -other, rtol=0, atol=1e-6)
 
 
+def test_answers_under_other_labels_are_another_detector_s(classifier_folder):
+    """The file is the same, so its hash does not tell; a resumed run must not mix them."""
+    one, other = (
+        load(classifier_folder, fake_labels=[label], device="cpu")
+        for label in ("LABEL_0", "LABEL_1")
+    )
+    assert one.ref.id.endswith(" (fake: LABEL_0)")
+    assert one.ref != other.ref
+    assert one.config_sha256 != other.config_sha256
+
+
 def test_scan_takes_the_labels_that_mean_fake_by_option(cli, classifier_folder, tmp_path):
     folder = write_pictures(tmp_path / "in", ["a.png"])
     arguments = ("scan", folder, "-d", classifier_folder, "--device", "cpu", "--json")

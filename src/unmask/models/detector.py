@@ -79,10 +79,11 @@ class Detector:
 
     @property
     def config_sha256(self) -> str:
-        """SHA-256 of what decides the answer beside the weights; see ``docs/detector-folder.md``.
+        """SHA-256 of what decides the answer beside the file; see ``docs/detector-folder.md``.
 
         Where the tower came from, the licence and the records of training and calibration are no
-        part of it.
+        part of it. The head's weights are: which labels of another's classifier mean fake is
+        nowhere else to be seen.
         """
         values = {
             name: getattr(self.model.config, name)
@@ -90,7 +91,10 @@ class Detector:
         }
         values["temperature"] = self.model.spec.temperature
         values["operating_points"] = [asdict(point) for point in self.operating_points]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+        for _, weights in sorted(self.model.head.state_dict().items()):
+            digest.update(weights.float().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """``(B,)`` float32, positive = fake, before the temperature.
@@ -161,7 +165,9 @@ def load(
     located = locate(reference, revision=revision, offline=offline, token=token)
     if recognise.recognise(located.folder) is not None:
         model = _published(located, base, fake_labels, offline=offline, token=token)
-        ref = DetectorRef(located.id, weights_sha256(located.folder), trained=True)
+        chosen = f" (fake: {', '.join(fake_labels)})" if fake_labels else ""
+        sha256 = weights_sha256(located.folder)
+        ref = DetectorRef(f"{located.id}{chosen}", sha256, trained=True)
         return _on_device(model, ref, device, dtype)
     config = read_config(located.folder)
     if fake_labels:
