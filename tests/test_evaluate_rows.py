@@ -313,6 +313,33 @@ def test_a_detector_without_calibration_has_a_fixed_threshold():
     assert threshold_of(replace(META, operating_point=point)) == Threshold(0.5, "fixed")
 
 
+def test_copies_of_the_same_bytes_are_one_group_with_all_that_is_in_theirs():
+    scores = table([0, 0, 1, 1, 1], [0.1] * 5, group=["a", "b", "b", "c", "d"])
+    scores.sha256[1] = scores.sha256[0]
+    scores.sha256[3] = scores.sha256[2]
+    assert pictures(scores).n_groups == 2
+
+
+def test_files_without_a_hash_are_no_copies():
+    scores = table([0, 1, 1], [0.1] * 3)
+    scores.sha256[:] = ""
+    assert pictures(scores).n_groups == 3
+
+
+def test_copies_are_noted_with_their_count_and_data_sets():
+    scores = several("a", "b", "c", count=10)
+    scores.sha256[10:14] = scores.sha256[0:4]
+    scores.label[10] = 1
+    assert evaluated(scores).notes == (
+        "4 of 30 items have the same bytes as another one (a, b): each counts, and copies are "
+        "resampled as one group; 1 files have different labels",
+    )
+
+
+def test_without_copies_there_is_no_note_of_them():
+    assert evaluated(several("a", "b")).notes == ()
+
+
 def test_a_rate_of_0_or_1_has_the_exact_interval_over_its_groups():
     groups = ["r0", "r0", "r1", "r1", "f0", "f1", "f2", "f3"]
     scores = table([0] * 4 + [1] * 4, [0.1] * 4 + [0.9] * 4, group=groups)
@@ -354,6 +381,14 @@ def test_a_class_that_is_not_there_has_no_verdicts():
     scores = table([1, 1, 1, 0], [0.1, 0.9, 0.9, 0.1], dataset=list("abab"))
     found = evaluated(select(scores, scores.label == 1), at=threshold_of(META))
     assert row(found, "mean").verdicts == Verdicts(None, Shares(0.25, 0.0, 0.75))
+
+
+def test_a_mean_over_videos_and_pictures_says_that_it_mixes_them():
+    scores = table([0, 1, 0, 1], [0.1, 0.9] * 2, dataset=list("aabb"), video=["v", "w", "", ""])
+    found = evaluated(scores)
+    assert {(each.name, each.unit) for each in found.rows if each.mixed} == {
+        ("mean", "video"), ("all", "video"),
+    }  # fmt: skip
 
 
 def test_a_fixed_threshold_has_no_verdicts():

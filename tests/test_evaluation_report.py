@@ -591,6 +591,11 @@ def test_verdicts_are_read_back(tmp_path):
     assert read_json(tmp_path / "report.json") == WITH_BAND
 
 
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_a_row_that_mixes_videos_and_pictures_says_so(write):
+    assert "videos or pictures" in write(replace(EMPTY, rows=(one_row(unit="video", mixed=True),)))
+
+
 def test_the_guide_says_that_the_interval_of_ece_is_biased():
     assert "interval of ECE is biased upwards" in write_markdown(PLAIN)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,6 +103,8 @@ def paired(first: Scores, second: Scores) -> tuple[Scores, Scores, str]:
             "fake in the other. Score the same data with both."
         )
     most = max(len(first), len(second))
+    # Groups follow from files too, and both must be resampled alike.
+    other = replace(other, group=one.group, sha256=one.sha256)
     return one, other, f"compared on the {len(keys)} of {most} items that both scored"
 
 

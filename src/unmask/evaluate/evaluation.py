@@ -89,6 +89,8 @@ class Row:
     notes: tuple[str, ...] = ()
     verdicts: Verdicts | None = None
     """None where the threshold has no band."""
+    mixed: bool = False
+    """Of videos, in which data sets without videos count by their pictures."""
 
 
 @dataclass(frozen=True, slots=True)

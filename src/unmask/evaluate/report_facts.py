@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from unmask.evaluate.evaluation import Evaluation, Robustness, Row, Threshold
-from unmask.evaluate.report_tables import interval_text, row_name, share_text, unit_name
+from unmask.evaluate.report_tables import interval_text, row_name, share_text, unit_name, units_name
 
 __all__ = [
     "absent",
@@ -75,7 +75,7 @@ def row_notes(rows: Sequence[Row]) -> list[str]:
     """What was not scored in each row, and its notes; a sentence for each row."""
     found = []
     for row in rows:
-        name = f"{row_name(row)} ({unit_name(row.unit, 2)})"
+        name = f"{row_name(row)} ({units_name(row, 2)})"
         counts = row.coverage.missing.items()
         lost = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in counts)
         said = [*([f"not scored: {lost}"] if lost else []), *row.notes]

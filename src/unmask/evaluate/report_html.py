@@ -40,6 +40,7 @@ from unmask.evaluate.report_tables import (
     share_text,
     stability_table,
     unit_name,
+    units_name,
 )
 
 __all__ = ["write_html"]
@@ -110,9 +111,9 @@ def _cards(evaluation: Evaluation) -> str:
     coverage = row.coverage
     if coverage.given:
         share = share_text(coverage.scored / coverage.given)
-        said = f"{coverage.scored:,} of {coverage.given:,} {unit_name(row.unit, coverage.given)}"
+        said = f"{coverage.scored:,} of {coverage.given:,} {units_name(row, coverage.given)}"
         cards.append(_number("Scored", share, said))
-    units = unit_name(row.unit, 2)
+    units = units_name(row, 2)
     return (
         f"<p><strong>{text(row_name(row))}</strong>: {row.n_real:,} real and {row.n_fake:,} fake "
         f'{units}</p>\n<div class="cards">{"".join(cards)}</div>\n'

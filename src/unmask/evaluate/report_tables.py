@@ -36,6 +36,7 @@ __all__ = [
     "share_text",
     "stability_table",
     "unit_name",
+    "units_name",
 ]
 
 _NAMES: Mapping[str, str] = {
@@ -127,6 +128,12 @@ def unit_name(unit: str, count: int) -> str:
     return unit if count == 1 else unit + "s"
 
 
+def units_name(row: Row, count: int) -> str:
+    """The units of a row for a count of them; of both kinds where the row mixes them."""
+    name = unit_name(row.unit, count)
+    return f"{name} or {unit_name('picture', count)}" if row.mixed else name
+
+
 def share_text(share: float) -> str:
     """A share in per cent, n/a where it is NaN.
 
@@ -208,7 +215,7 @@ def _row_head(row: Row) -> tuple[Cell, Cell, Cell]:
     total = row.n_real + row.n_fake
     groups = f"in {row.n_groups:,} {unit_name('group', row.n_groups)}"
     return (
-        Cell(row_name(row), (unit_name(row.unit, 2),)),
+        Cell(row_name(row), (units_name(row, 2),)),
         Cell(f"{row.n_real:,} / {row.n_fake:,}", () if row.n_groups == total else (groups,)),
         _coverage(row.coverage),
     )

@@ -153,6 +153,7 @@ def mean_row(rows: Sequence[Row], drawn: Sequence[Drawn], *, left_out: Sequence[
         coverage=_sum([each.coverage for each in rows]),
         measures=tuple(_mean(metric, rows, drawn) for metric in drawn[0].values),
         notes=tuple(notes),
+        mixed=bool(pictures),
         verdicts=_mean_verdicts([each.verdicts for each in rows]),
     )
 

@@ -178,7 +178,13 @@ def _measured(
     if len(sets) > 1:
         pooled = drawn("all", units(scores))
         rows += _means(sets, threshold)
-        rows += [row("all", "all", *pair, notes=[_POOLED], threshold=threshold) for pair in pooled]
+        rows += [
+            replace(
+                row("all", "all", *pair, notes=[_POOLED], threshold=threshold),
+                mixed=pair[0].unit == "video" and any(len(pairs) == 1 for pairs in sets.values()),
+            )
+            for pair in pooled
+        ]
         shown["all"] = pooled[-1][0]
     for name, (part, note) in _generators(scores).items():
         # A name of its own for the seed: a data set may be called like its generator.
@@ -234,7 +240,7 @@ def _generators(scores: Scores) -> dict[str, tuple[Scores, list[str]]]:
 
 
 def _notes(scores: Scores, whole: Scores, choices: Choices) -> tuple[str, ...]:
-    notes = []
+    notes = _about_copies(scores)
     if not scores.meta.trained:
         notes.append("the head of this detector was never trained: its scores are noise")
     alone = {0: [], 1: []}  # type: dict[int, list[str]]
@@ -258,6 +264,26 @@ def _notes(scores: Scores, whole: Scores, choices: Choices) -> tuple[str, ...]:
     if choices.missing != "exclude":
         notes.append(f"items without a score count {choices.missing} (--missing)")
     return tuple(notes)
+
+
+def _about_copies(scores: Scores) -> list[str]:
+    """How many items have the bytes of another one, and in which data sets."""
+    known = scores.sha256 != ""
+    _, first, file_of, counts = np.unique(
+        scores.sha256[known].astype(np.str_),
+        return_index=True, return_inverse=True, return_counts=True,
+    )  # fmt: skip
+    several = counts[file_of] > 1
+    if not several.any():
+        return []
+    names = ", ".join(dict.fromkeys(scores.dataset[known][several].tolist()))
+    label = scores.label[known]
+    said = (
+        f"{int((counts - 1).sum())} of {len(scores)} items have the same bytes as another one "
+        f"({names}): each counts, and copies are resampled as one group"
+    )
+    contrary = len(set(file_of[label != label[first][file_of]].tolist()))
+    return [said + (f"; {contrary} files have different labels" if contrary else "")]
 
 
 def _about_threshold(threshold: Threshold, scores: Scores) -> tuple[str, ...]:

@@ -118,10 +118,26 @@ def _video_names(scores: Scores) -> npt.NDArray[np.str_]:
 
 
 def _groups(scores: Scores) -> npt.NDArray[np.intp]:
-    """The groups as numbers; a row without one is its own."""
+    """The groups as numbers; a row without one is its own.
+
+    Groups that share a file, byte for byte, are one: its copies say nothing new.
+    """
     names = np.where(scores.group == "", scores.source, scores.group)
     codes: npt.NDArray[np.intp] = np.unique(names.astype(np.str_), return_inverse=True)[1]
-    return codes
+    known = np.flatnonzero(scores.sha256 != "")
+    _, first, file_of = np.unique(
+        scores.sha256[known].astype(np.str_), return_index=True, return_inverse=True
+    )
+    one, other = codes[known], codes[known[first]][file_of]
+    if (one == other).all():
+        return codes
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    many = int(codes.max()) + 1
+    shared = coo_array((np.ones(len(one)), (one, other)), shape=(many, many))
+    together: npt.NDArray[np.intp] = connected_components(shared, directed=False)[1]
+    return together[codes]
 
 
 def _missing(scores: Scores, rows: npt.NDArray[np.bool_]) -> dict[str, int]:
