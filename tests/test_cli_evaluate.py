@@ -360,6 +360,17 @@ def test_scores_give_the_same_numbers_without_a_model(cli, scored, table, monkey
     assert again.rows == read_json(scored / "report.json").rows
 
 
+def test_a_report_from_scores_keeps_the_settings_and_the_command_of_the_first_run(
+    cli, scored, table
+):
+    assert cli("evaluate", "--scores", table, "--bootstraps", 0).code == 0
+    first = read_json(scored / "report.json")
+    again = read_json(table.parent / "report.json")
+    assert again.settings == {**first.settings, "scored by": first.command}
+    assert first.settings["reading"]["data"]
+    assert again.command != first.command
+
+
 def test_scores_are_reported_without_torch(table):
     code = (
         "import sys; from unmask.cli import app; from unmask.evaluate import report_html;"

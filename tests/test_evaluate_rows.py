@@ -538,6 +538,12 @@ def test_each_data_set_has_a_hash_that_its_labels_decide():
     assert first["b"] == second["b"]
 
 
+def test_joined_tables_keep_the_settings_of_each_where_they_differ():
+    parts = [replace(several("a"), meta=replace(META, settings={"n": n})) for n in (1, 1, 2)]
+    assert joined(parts[:2]).meta.settings == {"n": 1}
+    assert joined(parts[1:]).meta.settings == {"tables": [{"n": 1}, {"n": 2}]}
+
+
 def test_a_selection_keeps_its_own_numbers():
     scores = several("a", "b")
     part = select(scores, scores.dataset == "a")

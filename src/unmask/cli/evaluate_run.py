@@ -191,12 +191,25 @@ def _scored(
                 seed=run.choices.seed,
                 advance=advance,
             )
+    scores = replace(
+        scores, meta=replace(scores.meta, settings={**pipeline.settings(), **_reading(run)})
+    )
     write_scores(path, scores)
     spent = time.perf_counter() - started
     timing["scoring"] = timing.get("scoring", 0.0) + spent
     if path.name == SCORES and before == 0:
         timing["items_per_s"] = len(samples) / spent
     return scores
+
+
+def _reading(run: Run) -> dict[str, object]:
+    """How the samples are read, as JSON holds it."""
+    values = asdict(replace(run.reading, labels=dict(run.reading.labels)))
+    return {
+        "reading": {
+            name: list(each) if isinstance(each, tuple) else each for name, each in values.items()
+        }
+    }
 
 
 def _loaded(run: Run, detector: str, timing: dict[str, float]) -> Pipeline:
@@ -249,8 +262,8 @@ def _measured(run: Run, tables: _Scored, *, thumbnails: bool) -> Evaluation:
         run.choices,
         columns=(*run.choices.columns, *sliced(run.gates, names)),
         settings={
-            **(tables.pipeline.settings() if tables.pipeline else {}),
-            "reading": asdict(replace(run.reading, labels=dict(run.reading.labels))),
+            **first.meta.settings,
+            **({} if tables.pipeline else {"scored by": first.meta.command}),
             "missing": run.choices.missing,
             "joins": ["+".join(each) for each in run.choices.joins],
         },

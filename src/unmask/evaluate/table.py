@@ -59,6 +59,9 @@ class Meta:
     data_sha256: str = ""
     """:func:`data_hash` of all rows, also where a part was selected."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How the samples were read and scored, as JSON holds it; ``tables`` lists those of tables
+    that differ."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -288,9 +291,16 @@ def joined(tables: Sequence[Scores]) -> Scores:
         command=" && ".join(commands),
         seed=first.seed if len(seeds) == 1 else None,
         operating_point=first.operating_point if len(points) == 1 else None,
+        settings=_settings([table.meta.settings for table in tables]),
         data_sha256=data_hash(whole),
     )
     return replace(whole, meta=meta)
+
+
+def _settings(parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    if all(each == parts[0] for each in parts):
+        return parts[0]
+    return {"tables": [dict(each) for each in parts]}
 
 
 def _joined(tables: Sequence[Scores], name: str) -> Column:
