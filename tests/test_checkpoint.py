@@ -1,12 +1,15 @@
 """Detector folders that cannot be written, or were not written to their end."""
 
 import errno
+import signal
 from pathlib import Path
 
 import pytest
+import typer
 from safetensors import SafetensorError
 
 from tiny_detectors import save_detector
+from unmask.cli import _interruptible
 from unmask.errors import OutputError, UnknownDetector
 from unmask.models import checkpoint
 from unmask.models.checkpoint import check_free, load_model, new_folder, save
@@ -118,3 +121,17 @@ def test_a_folder_that_cannot_be_moved_away_stays(model, tmp_path, monkeypatch):
         save(model, folder, card="new", overwrite=True)
     assert [one.name for one in tmp_path.iterdir()] == ["d"]
     assert (folder / "README.md").read_text() == "old"
+
+
+def test_a_request_to_end_leaves_nothing(tmp_path, capsys):
+    """SIGTERM, as job schedulers send it, is what Ctrl-C is."""
+
+    def verb():
+        with new_folder(tmp_path / "d", overwrite=False):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(typer.Exit) as left:
+        _interruptible(verb)()
+    assert left.value.exit_code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,8 @@
 """The command line: one verb per arrow, one file per verb. Results on stdout, the rest on stderr.
 
 Exit codes: 0 all inputs scored, 1 some were not (each is in the output with its reason), 2 wrong
-use, 3 a condition of ``evaluate --fail-if`` holds, 130 interrupted (what is done is saved).
+use, 3 a condition of ``evaluate --fail-if`` holds, 130 interrupted (what is done is saved), by
+Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from unmask.cli.evaluate import evaluate
 from unmask.cli.fetch import fetch
 from unmask.cli.models import models
 from unmask.cli.scan import scan
-from unmask.cli.streams import open_closed_streams
+from unmask.cli.streams import open_closed_streams, terminable
 from unmask.cli.train import train
 from unmask.cli.verify import verify
 from unmask.errors import UnmaskError
@@ -56,12 +57,13 @@ def _root(
 
 
 def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb; Ctrl-C anywhere in it is one word and exit code 130."""
+    """The verb; Ctrl-C or SIGTERM anywhere in it is one word and exit code 130."""
 
     @wraps(verb)
     def run(**arguments: object) -> None:
         try:
-            verb(**arguments)
+            with terminable():
+                verb(**arguments)
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             raise typer.Exit(130) from None
