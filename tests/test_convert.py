@@ -379,6 +379,17 @@ def test_the_card_says_what_was_decided_without_the_source(done):
     assert all(note in card_of(done) for note in done.notes)
 
 
+def test_the_card_of_an_adapter_says_that_it_needs_its_base(adapter, done):
+    assert "unmask scan PICTURES -d FOLDER --base BASE" in card_of(adapter)
+    assert "transformers alone does not read it" in card_of(adapter)
+    assert "--base" not in card_of(done)
+
+
+def test_a_folder_may_be_given_as_text(tmp_path):
+    made = make(str(tmp_path / "text"))
+    assert verify(str(made.folder)).problems == ()
+
+
 def test_an_unknown_licence_is_unknown(done):
     assert 'license: "other"' in card_of(done)
     assert "licence of the weights: unknown" in card_of(done)

@@ -54,7 +54,7 @@ def conversion_card(
         "## The same numbers as the source",
         _numbers(parity),
         "## Use",
-        _use(spec),
+        _use(spec, parity),
         "## Limits",
         _limits(spec, notes),
     ]
@@ -124,11 +124,18 @@ def _numbers(parity: Parity) -> str:
     )
 
 
-def _use(spec: DetectorSpec) -> str:
-    lines = ["unmask scan PICTURES -d FOLDER"]
+def _use(spec: DetectorSpec, parity: Parity) -> str:
+    adapter = parity.saved_as == "adapter"
+    lines = [f"unmask scan PICTURES -d FOLDER{' --base BASE' if adapter else ''}"]
     if spec.face is not None and spec.face.finder == "dlib81":
         lines.insert(0, "unmask fetch landmarks    # once: the file its face finder needs")
-    return "```\n" + "\n".join(lines) + "\n```"
+    commands = "```\n" + "\n".join(lines) + "\n```"
+    if not adapter:
+        return commands
+    return (
+        f"{commands}\n\nBASE is the folder or Hub id of {_code(parity.base or 'the base')}: this "
+        "folder holds only what training changed, so transformers alone does not read it."
+    )
 
 
 def _limits(spec: DetectorSpec, notes: Sequence[str]) -> str:

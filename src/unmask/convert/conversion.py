@@ -61,7 +61,7 @@ class Conversion:
 def convert(
     kind: Kind,
     source: str | Path,
-    folder: Path,
+    folder: str | Path,
     *,
     base: str | Path | None = None,
     fake_labels: Sequence[str] = (),
@@ -102,6 +102,7 @@ def convert(
         OutputError: If the folder may not be written.
         UnmaskError: Its kinds that reading and saving raise.
     """
+    folder = Path(folder)
     if as_ != "merged":
         _check_adapter(kind, as_, weights_dtype, base)
     if valid_text(str(folder)) != str(folder):

@@ -40,7 +40,7 @@ class Verification:
 
 
 def verify(
-    folder: Path,
+    folder: str | Path,
     *,
     source: str | Path | None = None,
     base: str | Path | None = None,
@@ -65,6 +65,7 @@ def verify(
         CorruptWeights: If its weights are damaged.
         UnmaskError: Its kinds that reading folder and source raise.
     """
+    folder = Path(folder)
     recorded = read_parity(folder)
     problems = _other_weights(recorded, folder)
     calibrated, changed = settings_differences(recorded.settings, read_settings(folder))

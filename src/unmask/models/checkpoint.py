@@ -40,7 +40,7 @@ _WRITTEN = re.compile(
 
 def save(
     model: UnmaskForImageClassification,
-    folder: Path,
+    folder: str | Path,
     *,
     card: str,
     weights_dtype: WeightsDtype = "float16",
@@ -63,6 +63,7 @@ def save(
         IncompatibleWeights: If a weight is beyond the range of float16.
         OutputError: As :func:`new_folder`.
     """
+    folder = Path(folder)
     folder = folder.absolute()
     if weights_dtype not in ("float16", "float32"):
         raise ConfigError(f"weights_dtype {weights_dtype!r} is not one of 'float16', 'float32'")
