@@ -40,7 +40,14 @@ from unmask.models.heads import Head
 from unmask.models.locate import Located, locate
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.models.tuning import adapted_weight
-from unmask.models.weights import ADAPTER_FILE, FLOATING, check_finite, read_config, weights_files
+from unmask.models.weights import (
+    ADAPTER_FILE,
+    FLOATING,
+    check_finite,
+    read_config,
+    weights_files,
+    weights_sha256,
+)
 
 __all__ = ["FILE", "load_adapter", "save_adapter"]
 
@@ -313,8 +320,8 @@ def _base_tower(
         tower = _tower_in(located.folder, spec)
     except IncompatibleWeights as error:
         raise IncompatibleWeights(
-            f"{made_on} {source.sha256}, and {located.id} has not even its form: "
-            f"{_sentence(error)} {_GIVE_BASE}"
+            f"{made_on} {source.sha256}, and {located.id} (file {weights_sha256(located.folder)}) "
+            f"has not even its form: {_sentence(error)} {_GIVE_BASE}"
         ) from error
     found = content_sha256(tensor_digests(tower))
     if found != source.sha256:
