@@ -372,7 +372,8 @@ def test_a_base_that_is_gone_asks_for_it(folder, tmp_path):
 def test_a_base_of_another_form_is_refused_with_its_hash(folder, effort, tmp_path):
     other = save_base(tmp_path / "siglip", "siglip")
     sha256 = json.loads((folder / "config.json").read_text())["adapter"]["base"]["sha256"]
-    with pytest.raises(IncompatibleWeights, match=rf"{sha256}, and .*siglip \(file [0-9a-f]{{64}}\) has not even its form"):
+    named = rf"{sha256}, and .*siglip \(file [0-9a-f]{{64}}\) has not even its form"
+    with pytest.raises(IncompatibleWeights, match=named):
         load_adapter(folder, base=other)
 
 
