@@ -85,6 +85,11 @@ class Meso(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(width, eps=_EPSILON) for width in widths)
         self.hidden, self.output = nn.Linear(_FLAT, 16), nn.Linear(16, 1)
 
+    @property
+    def head(self) -> nn.Module:
+        """Its last layer, by the name that a detector's model has for it."""
+        return self.output
+
     def logit(self, pixels: Tensor) -> Tensor:
         """``(B,)``, positive = fake, of pictures ``(B, 3, 256, 256)`` in 0..1."""
         values = pixels

@@ -21,10 +21,12 @@ from unmask.cli.perf import main
 from unmask.cli.perf_arguments import parser_for
 from unmask.cli.perf_detector import make_detector
 from unmask.cli.reference_config import ScriptConfig
+from unmask.models import catalog
+from unmask.models.catalog import find_published
 from unmask.models.checkpoint import save
 from unmask.models.detector import Detector, untrained_detector
 from unmask.models.published.effort import read_effort
-from unmask.models.weights import read_config
+from unmask.models.weights import file_sha256, read_config
 from unmask.types import Face
 
 EFFORT = Path(__file__).parent / "fixtures" / "effort"
@@ -334,10 +336,16 @@ def test_a_picture_without_a_face_is_scored_whole_and_named(run, tmp_path, landm
 
 
 def test_that_faces_are_cut_for_a_detector_of_whole_pictures_is_told(
-    run, data, tmp_path, landmarks, capsys
+    run, data, tmp_path, landmarks, capsys, monkeypatch
 ):
-    genimage = tmp_path / "effort_clip_L14_trainOn_sdv14.pth"
+    genimage = tmp_path / "genimage.pth"
     shutil.copy(WEIGHTS, genimage)
+    listed = replace(
+        find_published(file_name="effort_clip_L14_trainOn_sdv14.pth"),
+        where=genimage.name,
+        sha256=file_sha256(genimage),
+    )
+    monkeypatch.setattr(catalog, "PUBLISHED", (listed,))
     run(data, weights=genimage)
     assert "learnt from" not in capsys.readouterr().err
     run(data, *landmarks, weights=genimage)

@@ -86,7 +86,7 @@ class Detector:
         nowhere else to be seen.
         """
         values = {
-            name: getattr(self.model.config, name)
+            name: getattr(self.config, name)
             for name in ("backbone_config", "features", "head", "preprocess", "domain", "face")
         }
         values["temperature"] = self.model.spec.temperature
