@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from unmask.dataset_json import BENCH_LABELS, Roots, parse_roots, read_dataset_json
+from unmask.dataset_json import (
+    BENCH_LABELS,
+    Roots,
+    parse_roots,
+    read_dataset_file,
+    read_dataset_json,
+)
 from unmask.errors import ConfigError, ManifestError, MissingSource
 from unmask.types import Sample
 
@@ -303,3 +309,36 @@ def test_a_directory_with_an_equals_sign_is_a_directory(tmp_path: Path) -> None:
 def test_roots_that_contradict_are_an_error(texts: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_roots(texts)
+
+
+def test_a_video_without_frames_is_told_apart_from_the_samples(tmp_path: Path) -> None:
+    found = {"d": {"FF-DF": {"test": {"2": video("FF-DF", "2.png"), "3": video("FF-DF")}}}}
+    listed = read_dataset_file(write(tmp_path, found))
+    assert [each.video for each in listed.samples] == ["FF-DF/2"]
+    (empty,) = listed.without_frames
+    assert (empty.video, empty.label, empty.dataset, empty.split) == ("FF-DF/3", 1, "d", "test")
+    assert empty.source == str(tmp_path / "set.json/FF-DF/test/3/(no frames)")
+
+
+VIDEO = '{"label": "FF-DF", "frames": ["1.png"]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f'{{"d": {{"FF-DF": {{"test": {{"v": {VIDEO}, "v": {VIDEO}}}}}}}}}', "test names 'v' tw"),
+        (f'{{"d": {{"FF-DF": {{"test": {{"v": {VIDEO}}}, "test": {{}}}}}}}}', "names 'test' twice"),
+        (
+            '{"d": {"FF-DF": {"test": {"v": {"label": "FF-DF", "frames": [], "frames": []}}}}}',
+            "v names 'frames' twice",
+        ),
+        (
+            f'{{"d": {{"FF-DF": {{"test": {{"c23": {{"v": {VIDEO}, "v": {VIDEO}}}}}}}}}}}',
+            "test/c23 names 'v' twice",
+        ),
+    ],
+)
+def test_two_members_of_one_name_are_an_error(tmp_path: Path, text: str, words: str) -> None:
+    # JSON keeps the last of them, so that a video would be gone without a word.
+    with pytest.raises(ManifestError, match=words):
+        read(tmp_path, text)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unmask.errors import ConfigError, ManifestError, MissingSource, SourceError
-from unmask.labelled import evenly, read_labelled
+from unmask.labelled import evenly, read_labelled, read_listing
 from unmask.labels import parse_labels, plain_split
 from unmask.sources import read_sources
 from unmask.types import Sample
@@ -66,6 +66,12 @@ def test_no_frame_asked_for_is_an_error() -> None:
         evenly([1], 0)
 
 
+def test_no_frame_asked_for_is_an_error_for_a_folder_too() -> None:
+    touch("d/real/a.png", "d/fake/b.png")
+    with pytest.raises(ConfigError, match="0 frames of a video"):
+        read_labelled("d", frames=0)
+
+
 def test_each_video_is_thinned_by_itself_and_pictures_stay() -> None:
     rows = [f"{video}/{i}.png,fake,{video}" for video in "ab" for i in range(9)]
     text("m.csv", "path,label,video", *rows, "c.png,real,")
@@ -73,6 +79,69 @@ def test_each_video_is_thinned_by_itself_and_pictures_stay() -> None:
     assert [sample.path.as_posix() for sample in samples] == [
         "a/1.png", "a/4.png", "a/7.png", "b/1.png", "b/4.png", "b/7.png", "c.png",
     ]  # fmt: skip
+
+
+# rows that repeat or contradict each other
+
+
+def test_a_row_that_stands_twice_counts_once_and_is_told() -> None:
+    text("m.csv", "path,label", "a.png,real", "b.png,fake", "./a.png,real")
+    found = read_listing("m.csv")
+    assert [sample.source for sample in found.samples] == ["a.png", "b.png"]
+    assert found.repeated == 1
+
+
+def test_a_row_that_stands_in_two_manifests_counts_once() -> None:
+    for name in ("m.csv", "n.csv"):
+        text(name, "path,label,dataset", "a.png,real,x", f"{name}.png,fake,x")
+    found = read_listing(["m.csv", "n.csv"])
+    assert (len(found.samples), found.repeated) == (3, 1)
+
+
+def test_a_file_in_two_splits_is_two_samples() -> None:
+    # A leak to be found by who looks for it, not a row to be dropped.
+    text("m.csv", "path,label,split", "a.png,real,train", "a.png,real,test")
+    assert read_listing("m.csv").repeated == 0
+
+
+def test_a_file_with_two_labels_is_an_error_that_names_both_rows() -> None:
+    text("m.csv", "path,label", "a.png,real", "b.png,fake", "a.png,fake")
+    with pytest.raises(
+        SourceError, match=r"a\.png is real by m\.csv, line 2 and fake by m\.csv, l"
+    ):
+        read_labelled("m.csv")
+
+
+def test_a_file_with_two_labels_in_two_data_sets_is_an_error() -> None:
+    touch("d/real/a.png", "d/fake/b.png")
+    text("m.csv", "path,label,dataset", "x/../d/real/a.png,fake,other")
+    with pytest.raises(SourceError, match=r"is real by d and fake by m\.csv, line 2"):
+        read_labelled(["d", "m.csv"])
+
+
+def test_a_file_with_a_label_in_one_list_alone_is_no_contradiction() -> None:
+    text("m.csv", "path,label", "a.png,real", "a.png,")
+    assert [sample.label for sample in read_labelled("m.csv")] == [0, None]
+
+
+def test_the_rows_of_a_split_keep_their_lines() -> None:
+    rows = ("a.png,real,val", "b.png,real,test", "c.png,fake,test", "b.png,fake,test")
+    text("m.csv", "path,label,split", *rows)
+    with pytest.raises(SourceError, match=r"real by m\.csv, line 3 and fake by m\.csv, line 5"):
+        read_labelled("m.csv", split="test")
+
+
+def test_a_video_without_frames_has_its_full_identity() -> None:
+    frames = {"label": "FF-DF", "frames": []}
+    held = {"FF-DF": {"test": {"7": frames}}, "FF-real": {"test": {"8": real_video()}}}
+    text("ff.json", json.dumps({"FF": held}))
+    touch("8/0.png")
+    (empty,) = read_listing("ff.json").without_frames
+    assert (empty.dataset, empty.video, empty.group) == ("FF", "FF/FF-DF/7", "FF/FF-DF/7")
+
+
+def real_video() -> dict[str, object]:
+    return {"label": "FF-real", "frames": ["8/0.png"]}
 
 
 # data sets and identities
@@ -185,6 +254,13 @@ def test_an_input_given_twice_is_an_error(second: str) -> None:
     touch("d/real/1.jpg")
     with pytest.raises(ConfigError, match="given twice"):
         read_labelled(["d", second])
+
+
+def test_a_link_to_an_input_is_that_input() -> None:
+    touch("d/real/a.png", "d/fake/b.png")
+    Path("e").symlink_to("d")
+    with pytest.raises(ConfigError, match="given twice"):
+        read_labelled(["d", "e"])
 
 
 @pytest.mark.parametrize("option", [{"root": ["x"]}, {"compression": "c23"}])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,15 @@ from unmask.errors import ConfigError, ManifestError, MissingSource, near_names
 from unmask.labels import NO_NAMES, plain_split
 from unmask.types import Sample
 
-__all__ = ["BENCH_LABELS", "EVERY", "Roots", "parse_roots", "read_dataset_json"]
+__all__ = [
+    "BENCH_LABELS",
+    "EVERY",
+    "DatasetFile",
+    "Roots",
+    "parse_roots",
+    "read_dataset_file",
+    "read_dataset_json",
+]
 
 EVERY = "all"
 """As compression: every level, side by side."""
@@ -53,6 +62,24 @@ class Roots:
     """Where relative paths start; None: at the list's own folder."""
     moved: tuple[tuple[PurePosixPath, Path], ...] = ()
     """Beginnings of paths and what stands in their place; the longest that fits counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFile:
+    """What a file lists: frames, and the videos of which it lists none."""
+
+    samples: list[Sample]
+    without_frames: list[Sample]
+    """One for each such video; what stands at their path is no picture."""
+
+
+class _Members(dict[str, object]):
+    """An object of the file; ``twice`` are the names that it gives to two members."""
+
+    def __init__(self, pairs: Sequence[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs)
+        self.twice = [name for name, count in counts.items() if count > 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +129,21 @@ def read_dataset_json(
     labels: Mapping[str, int] = NO_NAMES,
     roots: Roots | None = None,
 ) -> Iterator[Sample]:
+    """One sample per frame, as :func:`read_dataset_file` has them."""
+    found = read_dataset_file(
+        path, split=split, compression=compression, labels=labels, roots=roots
+    )
+    yield from found.samples
+
+
+def read_dataset_file(
+    path: Path,
+    *,
+    split: str | None = None,
+    compression: str | None = None,
+    labels: Mapping[str, int] = NO_NAMES,
+    roots: Roots | None = None,
+) -> DatasetFile:
     """One sample per frame, in the order of the file; frames of a video by their numbers.
 
     ``video`` is ``class/compression/video`` and ``group`` is ``class/video``, so that videos with
@@ -118,7 +160,8 @@ def read_dataset_json(
 
     Raises:
         MissingSource: No such file, or none of its frames is there.
-        ManifestError: Not such a file, an unknown class, a split or level it does not have.
+        ManifestError: Not such a file, an unknown class, a split or level it does not have, or
+            two members of one name in one object.
         ConfigError: Several levels and none chosen, or a root that no path begins with.
     """
     videos = list(_videos(_load(path), path))
@@ -143,12 +186,15 @@ def read_dataset_json(
             f"{path}: none of its {len(samples):,} frames is there; the first would be {first}. "
             "Say where they are by a root: DIR for relative paths, or OLD=NEW."
         )
-    yield from samples
+    empty = [
+        _without_frames(video, known[video.label], path) for video in videos if not video.frames
+    ]
+    return DatasetFile(samples, empty)
 
 
 def _load(path: Path) -> object:
     try:
-        found: object = json.loads(path.read_bytes())
+        found: object = json.loads(path.read_bytes(), object_pairs_hook=_Members)
     except FileNotFoundError as error:
         raise MissingSource(f"{path}: no such file. {_FORM}.") from error
     except OSError as error:
@@ -180,11 +226,22 @@ def _videos(found: object, path: Path) -> Iterator[_Video]:
 def _members(value: object, path: Path, at: str) -> Iterator[tuple[str, object]]:
     if not isinstance(value, Mapping):
         raise ManifestError(f"{path}: {at} is {json.dumps(value)[:40]}. {_FORM}.")
+    _check_once(value, path, at)
     yield from value.items()
+
+
+def _check_once(value: object, path: Path, at: str) -> None:
+    """Nothing, if no two members have one name: JSON would keep the last of them alone."""
+    if isinstance(value, _Members) and value.twice:
+        raise ManifestError(
+            f"{path}: {at} names {value.twice[0]!r} twice, and only one of the two would count. "
+            "Give each a name of its own, or put their frames into one."
+        )
 
 
 def _video(names: tuple[str, str, str], level: str, name: str, value: object, path: Path) -> _Video:
     at = "/".join(filter(None, (*names, level, name)))
+    _check_once(value, path, at)
     label = value.get("label", names[1]) if isinstance(value, Mapping) else None
     frames = value.get("frames") if isinstance(value, Mapping) else None
     if not isinstance(label, str) or not isinstance(frames, list):
@@ -245,20 +302,28 @@ def _level_of(dataset: str, named: re.Match[str] | None) -> str | None:
 
 
 def _samples(video: _Video, label: int, path: Path, roots: Roots) -> Iterator[Sample]:
-    columns = (("class", video.kind), *([("compression", video.level)] if video.level else []))
     for frame in video.frames:
-        place = _place(frame, path, roots)
-        yield Sample(
-            source=str(place),
-            path=place,
-            label=label,
-            dataset=video.dataset,
-            generator=video.label if label else "",
-            group=f"{video.kind}/{video.name}",
-            video="/".join(filter(None, (video.kind, video.level, video.name))),
-            split=video.split,
-            columns=columns,
-        )
+        yield _sample(video, label, _place(frame, path, roots))
+
+
+def _without_frames(video: _Video, label: int, path: Path) -> Sample:
+    """A video that the file names without a frame, by where it stands in the file."""
+    parts = filter(None, (video.kind, video.split, video.level, video.name))
+    return _sample(video, label, path.joinpath(*parts, "(no frames)"))
+
+
+def _sample(video: _Video, label: int, place: Path) -> Sample:
+    return Sample(
+        source=str(place),
+        path=place,
+        label=label,
+        dataset=video.dataset,
+        generator=video.label if label else "",
+        group=f"{video.kind}/{video.name}",
+        video="/".join(filter(None, (video.kind, video.level, video.name))),
+        split=video.split,
+        columns=(("class", video.kind), *([("compression", video.level)] if video.level else [])),
+    )
 
 
 def _posix(text: str) -> PurePosixPath:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import TypeVar
 
-from unmask.dataset_json import EVERY, Roots, parse_roots, read_dataset_json
+from unmask.dataset_json import EVERY, Roots, parse_roots, read_dataset_file
 from unmask.errors import ConfigError, MissingSource, SourceError, near_names
 from unmask.imagefolder import is_metadata, read_imagefolder
 from unmask.labels import (
@@ -23,11 +24,11 @@ from unmask.labels import (
     plain_split,
     split_from_directories,
 )
-from unmask.manifest import MANIFEST_SUFFIXES, read_manifest
+from unmask.manifest import MANIFEST_SUFFIXES, read_rows, sample_of
 from unmask.sources import fixed_part, read_sources
 from unmask.types import Sample
 
-__all__ = ["evenly", "read_labelled"]
+__all__ = ["Listing", "evenly", "read_labelled", "read_listing"]
 
 T = TypeVar("T")
 
@@ -35,6 +36,17 @@ _CLASS_FOLDERS = frozenset({"0_real", "1_fake"})
 """The folders of CNNDetection's and UniversalFakeDetect's trees: one pair per generator."""
 
 _LABEL_NAMES = {0: "real", 1: "fake", None: "unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What inputs list: the samples, and what is none but has to be told."""
+
+    samples: list[Sample]
+    without_frames: list[Sample]
+    """One for each video that a data set names without a frame; there is nothing to read."""
+    repeated: int
+    """Rows that say word for word what another one says, and do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,9 @@ class _Input:
     """Where the paths of its samples start; None: nowhere in common."""
     named: bool = True
     """The input itself names its data sets, so the same name elsewhere is the same set."""
+    places: Sequence[str] = ()
+    """Where each sample stands in a list; empty where the input is none."""
+    without_frames: Sequence[Sample] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +88,16 @@ def evenly(items: Sequence[T], count: int) -> list[T]:
     >>> evenly(range(32), 4)
     [4, 12, 20, 28]
     """
-    if count < 1:
-        raise ConfigError(f"{count} frames of a video are asked for; give 1 or more")
+    _check_count(count)
     total = len(items)
     if total <= count:
         return list(items)
     return [items[(2 * part + 1) * total // (2 * count)] for part in range(count)]
+
+
+def _check_count(frames: int) -> None:
+    if frames < 1:
+        raise ConfigError(f"{frames} frames of a video are asked for; give 1 or more")
 
 
 def read_labelled(
@@ -91,6 +110,28 @@ def read_labelled(
     labels: Mapping[str, int] = NO_NAMES,
     video_folders: bool = False,
 ) -> list[Sample]:
+    """The samples of all inputs, as :func:`read_listing` has them."""
+    return read_listing(
+        paths,
+        split=split,
+        compression=compression,
+        frames=frames,
+        root=root,
+        labels=labels,
+        video_folders=video_folders,
+    ).samples
+
+
+def read_listing(
+    paths: Sequence[str | Path] | str | Path,
+    *,
+    split: str | None = None,
+    compression: str | None = None,
+    frames: int | None = None,
+    root: Sequence[str] = (),
+    labels: Mapping[str, int] = NO_NAMES,
+    video_folders: bool = False,
+) -> Listing:
     """The samples of all inputs, each with data set, group and video by full identity.
 
     ``docs/inputs.md`` states how each form is told and what names it gives. A sample whose label
@@ -109,28 +150,63 @@ def read_labelled(
     Raises:
         MissingSource: Nothing of that name, or nothing in it.
         ManifestError: A list that is not understood.
-        SourceError: An input without the split, or no label anywhere.
-        ConfigError: Options that fit no input, or an input given twice.
+        SourceError: An input without the split, no label anywhere, or a file that is real here
+            and fake there.
+        ConfigError: Options that fit no input, fewer frames than 1, or an input given twice.
     """
     names = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if not names:
         raise MissingSource("No input. Expected a directory, manifest or data set.")
     _check_given(names, root, compression)
+    if frames is not None:
+        _check_count(frames)
     split = None if split == EVERY else split
     choice = _Choice(split, compression, parse_roots(root), dict(labels), video_folders)
     inputs = _apart([_of_split(_read_one(name, choice), choice) for name in names])
-    samples = [_identified(sample, each) for each in inputs for sample in each.samples]
+    once = list(_once(inputs))
+    repeated = sum(len(each.samples) for each in inputs) - len(once)
+    samples = [_identified(sample, each) for each, sample in once]
+    empty = [_identified(sample, each) for each in inputs for sample in each.without_frames]
     if all(sample.label is None for sample in samples):
         raise SourceError(
             f"none of the {len(samples):,} samples has a label, the first is {samples[0].source}. "
             "Expected folders like real/ and fake/, or a manifest with the columns path,label."
         )
-    return samples if frames is None else _thinned(samples, frames)
+    return Listing(samples if frames is None else _thinned(samples, frames), empty, repeated)
+
+
+def _once(inputs: Sequence[_Input]) -> Iterator[tuple[_Input, Sample]]:
+    """Each sample with its input, but for those that say word for word what one before says.
+
+    Raises:
+        SourceError: a file has two labels.
+    """
+    said: dict[str, tuple[str, str]] = {}
+    before: set[tuple[object, ...]] = set()
+    for each in inputs:
+        places = each.places or [each.name] * len(each.samples)
+        for sample, place in zip(each.samples, places, strict=True):
+            file = os.path.abspath(sample.path)  # noqa: PTH100 (links stay)
+            if sample.label is not None:
+                name = _LABEL_NAMES[sample.label]
+                first, where = said.setdefault(file, (name, place))
+                if first != name:
+                    raise SourceError(
+                        f"{sample.source} is {first} by {where} and {name} by {place}. A file has "
+                        "one label: mend one of the two, or leave it out."
+                    )
+            words = (
+                file, sample.dataset or each.folder, sample.label, sample.generator, sample.group,
+                sample.video, sample.split, sample.columns,
+            )  # fmt: skip
+            if words not in before:
+                before.add(words)
+                yield each, sample
 
 
 def _check_given(names: Sequence[str], root: Sequence[str], compression: str | None) -> None:
     for name in names:
-        if sum(Path(name) == Path(other) for other in names) > 1:
+        if sum(os.path.realpath(name) == os.path.realpath(other) for other in names) > 1:
             raise ConfigError(f"{name} is given twice, and would count twice; give it once")
     lists = any(_suffix(name) == ".json" for name in names)
     for option, value in (("root", root), ("compression", compression)):
@@ -151,25 +227,32 @@ def _read_one(name: str, choice: _Choice) -> _Input:
         return _directory(name, path, list(read_sources([name])), choice)
     above = Path(os.path.abspath(name)).parent.name  # noqa: PTH100 (links stay)
     if _suffix(name) == ".json":
-        found = read_dataset_json(
+        file = read_dataset_file(
             path,
             split=choice.split,
             compression=choice.compression,
             labels=choice.labels,
             roots=choice.roots,
         )
-        return _Input(name, list(found), above)
+        return _Input(name, file.samples, above, without_frames=file.without_frames)
     if _suffix(name) in MANIFEST_SUFFIXES:
-        listed = list(read_manifest(path, labels=choice.labels))
-        if not listed:
-            raise MissingSource(f"{name}: the manifest lists no sample. Expected at least one row.")
-        return _Input(name, [_within_list(sample) for sample in listed], above, path.parent)
+        return _manifest(name, path, above, choice)
     found = read_sources([name])
     if not path.exists() and glob.has_magic(name):
         fixed = fixed_part(name)
         return _directory(name, fixed, list(found), choice)
     samples = [_in_tree(sample, sample.path.parent, above, choice) for sample in found]
     return _Input(name, samples, above, named=False)
+
+
+def _manifest(name: str, path: Path, above: str, choice: _Choice) -> _Input:
+    places, listed = [], []
+    for where, row in read_rows(path):
+        places.append(f"{name}, {where}")
+        listed.append(_within_list(sample_of(row, path, where, labels=choice.labels)))
+    if not listed:
+        raise MissingSource(f"{name}: the manifest lists no sample. Expected at least one row.")
+    return _Input(name, listed, above, path.parent, places=places)
 
 
 def _within_list(sample: Sample) -> Sample:
@@ -212,14 +295,18 @@ def _of_split(found: _Input, choice: _Choice) -> _Input:
     if choice.split is None:
         return found
     wanted = plain_split(choice.split)
-    chosen = [sample for sample in found.samples if plain_split(sample.split) == wanted]
-    if not chosen:
+    chosen = [plain_split(sample.split) == wanted for sample in found.samples]
+    if not any(chosen):
         there = sorted({sample.split for sample in found.samples} - {""})
         raise SourceError(
             f"{found.name}: no sample of the split {choice.split!r}. "
             + (near_names(choice.split, there) if there else "It names no split; leave that out.")
         )
-    return replace(found, samples=chosen)
+    return replace(
+        found,
+        samples=list(compress(found.samples, chosen)),
+        places=list(compress(found.places, chosen)),
+    )
 
 
 def _apart(inputs: list[_Input]) -> list[_Input]:
