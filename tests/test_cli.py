@@ -98,6 +98,22 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "known"),
+    [
+        (("convert", "effort", "a", "b", "--as", "x"), "'x' is not one of 'merged', 'adapter'"),
+        (("convert", "effort", "a", "b", "--domain", "x"), "'x' is not one of 'face', 'image'"),
+        (("train", "a", "-o", "b", "--as", "x"), "'x' is not one of 'merged', 'adapter'"),
+        (("audit", "a", "--fail-on", "x"), "'x' is not one of 'never', 'caution', 'leak'"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_the_known_ones(cli, arguments, known):
+    outcome = cli(*arguments)
+    words = " ".join(outcome.err.replace("│", " ").split())
+    assert outcome.code == 2
+    assert f"Invalid value for '{arguments[-2]}': {known}." in words
+
+
+@pytest.mark.parametrize(
     ("text", "point"), [(None, None), ("0.9", 0.9), ("1", 1.0), ("fpr5", "fpr5")]
 )
 def test_a_threshold_is_a_number_or_a_name(text, point):

@@ -715,6 +715,41 @@ def test_a_file_is_no_detector(tmp_path):
         load(tmp_path / "x.pth")
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("effort-ffpp", "is the file effort_clip_L14_trainOn_FaceForensic.pth .*"
+         "'unmask convert effort FILE DIR' makes .*'unmask models'"),
+        ("Effort-FFPP", "The published effort-ffpp is"),
+        ("effort_clip_L14_trainOn_FaceForensic.pth", "The published effort-ffpp is"),
+        ("gend-clip-l14", "is the Hub model yermandy/GenD_CLIP_L_14: 'unmask convert gend yerm"),
+        ("gend-pe-l", "cannot be brought in: its tower is not in transformers"),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_published_detector_says_how_to_bring_it_in(name, sentence):
+    with pytest.raises(UnknownDetector, match=f"no detector '{name}' is here.*{sentence}"):
+        load(name)
+
+
+def test_a_published_file_says_how_to_make_a_folder_of_it(tmp_path):
+    path = tmp_path / "effort_clip_L14_trainOn_sdv14.pth"
+    path.write_bytes(b"x")
+    with pytest.raises(UnknownDetector, match=r"effort-genimage is .*'unmask convert effort FILE"):
+        load(path)
+
+
+def test_any_other_file_says_which_verb_makes_a_folder_of_it(tmp_path):
+    (tmp_path / "x.pth").write_bytes(b"x")
+    with pytest.raises(UnknownDetector, match="'unmask convert' makes a folder of a published"):
+        load(tmp_path / "x.pth")
+
+
+def test_a_folder_of_the_name_of_a_published_detector_is_that_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder.rename("effort-ffpp")
+    assert load("effort-ffpp", device="cpu").ref.id == "effort-ffpp"
+
+
 def test_a_path_object_is_never_taken_for_a_hub_id():
     with pytest.raises(UnknownDetector, match="no such folder"):
         load(Path("org/name"))

@@ -228,7 +228,8 @@ def test_the_hash_of_a_published_file_says_the_domain(base, monkeypatch):
 def test_an_unknown_file_is_taken_for_faces_and_a_note_says_so(base):
     imported = read_effort(RELEASED, base_config=base)
     assert imported.model.spec.domain == "face"
-    assert any("Nothing says whether" in note for note in imported.notes)
+    (note,) = [note for note in imported.notes if "Nothing says whether" in note]
+    assert note.endswith("'unmask convert effort FILE DIR --domain image'.")
 
 
 def test_every_tensor_of_the_file_is_accounted_for(base):

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from unmask import __version__
 from unmask.cli.align import align
@@ -71,6 +72,20 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+class _Verb(TyperCommand):
+    """A verb whose complaints about a value begin with the value.
+
+    typer checks values by pydantic, whose messages begin with the kind of the exception.
+    """
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401  # typer's own types differ by version
+        try:
+            return super().parse_args(*args, **kwargs)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 for verb in (
     scan,
     train,
@@ -84,7 +99,7 @@ for verb in (
     models,
     fetch,
 ):
-    app.command()(_interruptible(verb))
+    app.command(cls=_Verb)(_interruptible(verb))
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ def convert(
     kind: Annotated[
         str,  # convert checks it, and says which name is near
         typer.Argument(
-            metavar="{effort|univfd|gend|hf}",
+            metavar="KIND",
             help="effort: a .pth file; univfd: fc_weights.pth and --base; gend: a GenD folder or "
             "Hub id; hf: any image classifier of transformers, folder or Hub id.",
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["PUBLISHED", "UNKNOWN", "Published", "allows_commerce", "find_published"]
+__all__ = ["PUBLISHED", "UNKNOWN", "Published", "allows_commerce", "find_published", "named"]
 
 UNKNOWN = "unknown"
 """Terms that the publisher does not state where we looked."""
@@ -93,6 +93,12 @@ def find_published(
         if entry.where.lower() in names and not other:
             return entry
     return None
+
+
+def named(name: str) -> Published | None:
+    """The entry of this id, or of a file of this name; None where the list does not have it."""
+    lower = name.lower()
+    return next((one for one in PUBLISHED if lower in (one.id.lower(), one.where.lower())), None)
 
 
 _EFFORT = (

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from unmask.errors import ConfigError, UnknownDetector, near_names
 from unmask.models.builtin import BUILTINS, builtin_folder
+from unmask.models.catalog import named
 from unmask.models.hub import fetch_model
 from unmask.preprocess import Preprocess
 
 __all__ = ["Located", "locate", "read_preprocess"]
 
+_CONVERT = "'unmask convert' makes a folder of a published file; 'unmask models' lists the known."
 _HUB_ID = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^@]+))?")
 
 
@@ -94,15 +96,33 @@ def _local_folder(folder: Path, name: str) -> Path:
         if (folder / "config.json").is_file():
             return folder
         raise UnknownDetector(f"the folder {name!r} holds no config.json, so no detector is there")
+    published = _how_to_get(folder.name if folder.is_file() else name)
     if folder.is_file():
         raise UnknownDetector(
             f"{name!r} is a file, and a single weights file is not a detector; name a folder, a "
-            "Hub id org/name, or a built-in name"
+            f"Hub id org/name, or a built-in name. {published or _CONVERT}"
         )
+    if published is not None:
+        raise UnknownDetector(f"no detector {name!r} is here. {published}")
     known = [*BUILTINS, *_neighbours(folder, name)]
     raise UnknownDetector(
         f"no detector {name!r}: no built-in of that name, no such folder, and not a Hub id "
         f"(org/name). {near_names(name, known)}"
+    )
+
+
+def _how_to_get(name: str) -> str | None:
+    """What to do for a detector that the list of published ones has; None where it has none."""
+    entry = named(name)
+    if entry is None:
+        return None
+    if not entry.command.startswith("unmask"):
+        why = entry.command.removeprefix("none: ")
+        return f"The published {entry.id} cannot be brought in: {why}."
+    source = f"the Hub model {entry.where}" if entry.hub_id else f"the file {entry.where} (FILE)"
+    return (
+        f"The published {entry.id} is {source}: '{entry.command}' makes a detector folder DIR of "
+        "it, and that is what to name. 'unmask models' says on what terms."
     )
 
 

@@ -226,6 +226,7 @@ def _own_tower(tower: nn.Module, config: PreTrainedConfig, features: tuple[str, 
             config=own,
             state_dict=state,
             dtype=torch.float32,
+            trust_remote_code=False,
             output_loading_info=True,
             **options,
         )

@@ -103,8 +103,8 @@ def _domain(path: Path, config: PreTrainedConfig, given: Domain | None) -> tuple
     known = known_as("effort", {path.name: file_sha256(path)}, config)
     if known is None:
         return "face", [
-            "Nothing says whether it was trained on faces or on whole pictures; faces were taken "
-            "(domain 'image' for the other)."
+            "Nothing says whether it was trained on faces or on whole pictures; faces were taken. "
+            "If it was whole pictures: 'unmask convert effort FILE DIR --domain image'."
         ]
     published, how = known
     why = (

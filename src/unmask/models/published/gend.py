@@ -189,6 +189,7 @@ def _tower(
             config=config,
             state_dict=_saved(family, state),
             dtype=torch.float32,
+            trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below
             **options,

@@ -59,7 +59,12 @@ def targets(
     }
     with quiet():
         model = kind.from_pretrained(
-            None, config=config, state_dict=numbered, dtype=torch.float32, **options
+            None,
+            config=config,
+            state_dict=numbered,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            **options,
         )
     names = list(tensors)
     found: dict[str, list[str]] = {key: [] for key in names}
