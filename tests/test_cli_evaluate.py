@@ -16,7 +16,7 @@ from unmask.cli import app
 from unmask.cli.evaluate_outputs import default_folder
 from unmask.evaluate import report_html
 from unmask.evaluate.report_json import read_json
-from unmask.evaluate.table_file import read_scores
+from unmask.evaluate.table_file import read_scores, write_scores
 from unmask.pipeline import Pipeline
 
 FILES = ["report.html", "report.json", "report.md", "scores.parquet"]
@@ -261,6 +261,40 @@ def test_wrong_use_is_exit_code_2_before_any_work(evaluate, monkeypatch, argumen
     assert sentence in found.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--join", "a+a"], "names the data set 'a' twice"),
+        (["--join", "a+b", "--join", "b+a"], "names the data set 'b' twice"),
+        (["--join", "a"], "A+B was expected"),
+        (["--join", "a+"], "A+B was expected"),
+        (["--frames", "0"], "0 frames of a video"),
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--min-face-px", "nan"], "min_face_px is nan"),
+        (["--workers", "-1"], "workers is -1"),
+        (["--operating-point", "fpr2"], "no operating point 'fpr2'"),
+        (["--finder", "yunet", "--faces", "none"], "--faces none"),
+    ],
+)
+def test_wrong_use_leaves_no_folder_behind(evaluate, out, arguments, sentence):
+    found = evaluate(*arguments)
+    assert found.code == 2
+    assert sentence in found.err
+    assert not out.exists()
+
+
+def test_a_detector_that_is_not_there_leaves_no_folder_behind(cli, data, tmp_path):
+    out = tmp_path / "new" / "out"
+    assert cli("evaluate", data, "-d", tmp_path / "gone", "-o", out).code == 2
+    assert not out.parent.exists()
+
+
+def test_a_folder_that_was_there_stays(evaluate, out):
+    out.mkdir()
+    assert evaluate("--operating-point", "fpr2").code == 2
+    assert out.is_dir()
+
+
 def test_an_unknown_operating_point_is_exit_code_2(evaluate):
     found = evaluate("--operating-point", "fpr2")
     assert found.code == 2
@@ -393,6 +427,72 @@ def test_several_scores_are_joined(cli, data, image_folder, table, tmp_path):
     assert cli("evaluate", *scores, "-o", tmp_path / "both", "--bootstraps", 0).code == 0
     names = [row.name for row in read_json(tmp_path / "both" / "report.json").rows]
     assert names[:3] == ["a", "b", "z"]
+
+
+@pytest.mark.parametrize("spelling", ["{0}", "{0.parent}/../{0.parent.name}/{0.name}", "link"])
+def test_scores_given_twice_are_an_error(cli, table, tmp_path, spelling):
+    link = tmp_path / "link.parquet"
+    link.symlink_to(table)
+    second = link if spelling == "link" else spelling.format(table)
+    found = cli("evaluate", "--scores", table, "--scores", second, "-o", tmp_path / "out")
+    assert found.code == 2
+    assert "which is given already" in found.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_that_are_a_copy_of_others_count_once_and_are_told(cli, scored, table, tmp_path):
+    out = tmp_path / "out"
+    given = ("--scores", table, "--scores", scored / "scores.parquet", "-o", out)
+    found = cli("evaluate", *given, "--bootstraps", 0)
+    assert found.code == 0
+    assert "20 rows say word for word what another one says" in " ".join(found.out.split())
+    assert len(read_scores(out / "scores.parquet")) == 20
+
+
+def test_scores_of_two_labels_for_one_file_are_an_error(cli, table, tmp_path):
+    scores = read_scores(table)
+    scores.label[:] = 1 - scores.label
+    write_scores(tmp_path / "other.parquet", scores)
+    out = tmp_path / "out"
+    found = cli("evaluate", "--scores", table, "--scores", tmp_path / "other.parquet", "-o", out)
+    assert found.code == 2
+    assert f"real0.png is real by {table}, row 1 and fake by {tmp_path}/other.parqu" in found.err
+    assert not out.exists()
+
+
+def test_a_row_that_stands_twice_counts_once_and_the_report_says_so(
+    cli, data, image_folder, tmp_path
+):
+    lines = data.read_text(encoding="utf-8").splitlines()
+    rows = [f"{data.parent / line}" for line in (*lines[1:], lines[1])]
+    twice = tmp_path / "twice.csv"
+    twice.write_text("\n".join([lines[0], *rows]), encoding="utf-8")
+    given = ("-d", image_folder, "-o", tmp_path / "out", "--device", "cpu", "--bootstraps", 0)
+    found = cli("evaluate", twice, *given)
+    assert found.code == 0
+    assert "note: 1 row says word for word" in found.out
+    given = ("--scores", tmp_path / "out" / "scores.parquet", "--overwrite", "--bootstraps", 0)
+    assert "note: 1 row says word for word" in cli("evaluate", *given).out
+
+
+def test_a_video_without_frames_is_counted_as_not_scored(cli, data, image_folder, tmp_path):
+    def video(label: str, *frames: str) -> dict[str, object]:
+        return {"label": label, "frames": [str(data.parent / each) for each in frames]}
+
+    held = {
+        "FF-real": {"test": {"1": video("FF-real", "real0.png"), "2": video("FF-real")}},
+        "FF-DF": {"test": {"1": video("FF-DF", "fake1.png", "fake3.png")}},
+    }
+    (tmp_path / "ff.json").write_text(json.dumps({"FF": held}), encoding="utf-8")
+    given = ("-d", image_folder, "-o", tmp_path / "out", "--device", "cpu", "--bootstraps", 0)
+    found = cli("evaluate", tmp_path / "ff.json", *given, "--perturb", "jpeg@1")
+    assert found.code == 1
+    assert found.err.splitlines()[0] == "not scored: 1 no_frames"
+    report = read_json(tmp_path / "out" / "report.json")
+    (row,) = [each for each in report.rows if each.unit == "video" and each.kind == "dataset"]
+    assert (row.coverage.given, row.coverage.missing) == (3, {"no_frames": 1})
+    assert {each.coverage.missing["no_frames"] for each in report.robustness} == {1}
+    assert read_scores(tmp_path / "out" / "scores.parquet").extra["class"][-1] == "FF-real"
 
 
 def test_scores_need_no_data(cli, data, table):

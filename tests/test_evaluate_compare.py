@@ -125,8 +125,35 @@ def test_items_without_a_common_name_cannot_be_compared():
         paired(several("a"), several("b"))
 
 
-def test_items_with_other_labels_cannot_be_compared():
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        (
+            "label",
+            1,
+            r"1 of 60 items have another label .* in/0/f\.png: 'real' in the first, 'fake'",
+        ),
+        ("video", "w", r"1 of 60 items have another video .* in/0/f\.png: '' in the first, 'w' in"),
+        ("sha256", "ff" * 32, r"1 of 60 items have another content .* such as in/0/f\.png"),
+    ],
+)
+def test_items_that_are_not_the_same_in_both_tables_cannot_be_compared(column, value, words):
     one, other = several("a"), several("a")
-    other.label[0] = 1
-    with pytest.raises(ScoresError, match="real in one table"):
+    getattr(other, column)[0] = value
+    with pytest.raises(ScoresError, match=words):
         paired(one, other)
+
+
+def test_a_file_whose_bytes_one_table_does_not_know_is_taken_for_the_same():
+    one, other = several("a"), several("a")
+    other.sha256[0] = ""
+    assert len(paired(one, other)[0]) == 60
+
+
+def test_groups_are_those_of_the_first_table_and_others_are_told():
+    one, other = several("a"), worse(several("a"))
+    other.group[:] = "g"
+    first, second, note = paired(one, other)
+    assert second.group.tolist() == first.group.tolist() == one.group.tolist()
+    assert "60 of them belong to another group in the second table" in note
+    assert compared(one, other)["a", "auc"] == compared(one, worse(several("a")))["a", "auc"]

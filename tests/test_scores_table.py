@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tiny_results import ALL, DAMAGED, FAKE, HOSTILE_NAMES, NO_FACE, POINT, REAL, named
 from unmask.errors import MissingSource, OutputError, ScoresError
@@ -330,6 +333,140 @@ def test_a_missing_column_is_an_error(tmp_path: Path, column: str) -> None:
     pq.write_table(found, tmp_path / "s.parquet")
     with pytest.raises(ScoresError, match=f"the column '{column}' is missing or not of its type"):
         read_scores(tmp_path / "s.parquet")
+
+
+def rewritten(path: Path, name: str, column: pa.Array | None) -> Path:
+    """A written table with another column of this name, or with none of it."""
+    write_scores(path, table())
+    found = pq.read_table(path)
+    found = found.drop_columns([name]) if name in found.column_names else found
+    pq.write_table(found if column is None else found.append_column(name, column), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "words"),
+    [
+        ("dataset", pa.nulls(5, pa.string()), "'dataset' .* holds empty cells, and texts were exp"),
+        ("label", pa.array([0.5] * 5), "'label' .* holds float64s, and integers were expected"),
+        ("p_fake", pa.array(["0.5"] * 5), "'p_fake' .* holds objects, and floats were expected"),
+        ("p_fake", pa.array([[0.5]] * 5), "'p_fake' .* holds list<"),
+        ("p_fake", pa.array([0.5, 0.5, 1.5, 0.5, 0.5]), r"row 3: p_fake is 1\.5; expected 0 to 1"),
+        ("p_fake", pa.array([-np.inf] * 5), "row 1: p_fake is -inf; expected 0 to 1"),
+        ("label", pa.array([0, 1, 2, 0, 0]), r"row 3: label is 2; expected 0 \(real\)"),
+        ("mine", pa.array([[1]] * 5), "'mine' holds list<.*; texts or numbers were expected"),
+        ("mine", pa.nulls(5, pa.string()), "'mine' holds empty cells; texts or numbers were"),
+    ],
+)
+def test_a_column_that_was_changed_is_an_error(
+    tmp_path: Path, name: str, column: pa.Array, words: str
+) -> None:
+    with pytest.raises(ScoresError, match=words):
+        read_scores(rewritten(tmp_path / "s.parquet", name, column))
+
+
+def test_other_forms_of_texts_and_numbers_are_read(tmp_path: Path) -> None:
+    # What other programs write when they rewrite a table.
+    path = rewritten(tmp_path / "s.parquet", "mine", pa.array(["x"] * 5, pa.large_string()))
+    assert read_scores(path).extra["mine"].tolist() == ["x"] * 5
+    path = rewritten(path, "p_fake", pa.array([0.5] * 5, pa.float32()))
+    assert read_scores(path).p_fake.dtype == np.float64
+
+
+def test_a_table_without_rows_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    write_scores(path, table())
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(ScoresError, match="holds no row"):
+        read_scores(path)
+
+
+def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "s.parquet", "mine", pa.array([1.0] * 5))
+    found = pq.read_table(path)
+    pq.write_table(found.append_column("mine", pa.array([2.0] * 5)), path)
+    with pytest.raises(ScoresError, match="two columns are called 'mine'"):
+        read_scores(path)
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(ScoresError, match=r"not a file\. Expected .*scores\.parquet"):
+        read_scores(tmp_path)
+
+
+def test_the_name_of_a_folder_is_no_column(tmp_path: Path) -> None:
+    write_scores(tmp_path / "camera=x" / "s.parquet", table())
+    assert read_scores(tmp_path / "camera=x" / "s.parquet").extra["camera"][1] == "c1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"fake_at": 1.5},
+            r"real_below 0\.\d+ and fake_at 1\.5; expected 0 <= real_below <= fake_at",
+        ),
+        ({"fake_at": float("nan")}, "fake_at nan; expected"),
+        ({"real_below": 0.9, "fake_at": 0.8}, r"real_below 0\.9 and fake_at 0\.8"),
+        ({"fake_at": "0.5"}, r"operating_point\.fake_at: Input should be a valid number"),
+        ({"n_real": "many"}, r"operating_point\.n_real: Input should be a valid integer"),
+    ],
+)
+def test_an_operating_point_that_was_changed_is_an_error(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    point = dataclasses.asdict(POINT) | changes
+    with pytest.raises(ScoresError, match=words):
+        read_scores(changed(tmp_path / "s.parquet", table(), operating_point=point))
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        (b"{", "is not understood"),
+        (b"\xff", "is not understood"),
+        (b"[" * 100_000, "is not understood"),
+        (b"[1]", "no version"),
+        (b"null", "no version"),
+        (b'{"schema": 1, "detector": ["x"]}', "detector: Input should be a valid string"),
+        (b'{"schema": 1, "settings": 3}', "settings: "),
+    ],
+)
+def test_an_origin_of_another_form_is_an_error(tmp_path: Path, origin: bytes, words: str) -> None:
+    path = tmp_path / "s.parquet"
+    write_scores(path, table())
+    pq.write_table(pq.read_table(path).replace_schema_metadata({b"unmask.scores": origin}), path)
+    with pytest.raises(ScoresError, match=words):
+        read_scores(path)
+
+
+def test_an_origin_with_names_that_are_no_utf8_is_read_back(tmp_path: Path) -> None:
+    meta = replace(table().meta, command="unmask \udcff", settings={"data": ["\udcff", 1]})
+    write_scores(tmp_path / "s.parquet", replace(table(), meta=meta))
+    found = read_scores(tmp_path / "s.parquet").meta
+    assert (found.command, found.settings) == ("unmask \\udcff", {"data": ["\\udcff", 1]})
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("written") / "s.parquet"
+    write_scores(path, table())
+    return path
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=5), st.floats(0, 1.5))
+def test_a_damaged_file_is_read_or_refused_in_a_sentence(
+    written: Path, changes: list[tuple[float, int]], end: float
+) -> None:
+    damaged = bytearray(written.read_bytes())
+    for place, value in changes:
+        damaged[int(place * (len(damaged) - 1))] = value
+    path = written.with_name("damaged.parquet")
+    path.write_bytes(damaged[: int(end * len(damaged))])
+    with suppress(ScoresError):
+        read_scores(path)
+    is_scores(path)
 
 
 def test_a_table_of_scores_is_told_from_other_files(tmp_path: Path) -> None:

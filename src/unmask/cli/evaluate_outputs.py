@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmask.errors import OutputError
 from unmask.files import replacing
 from unmask.ledger import ledger_files, ledger_path
+from unmask.report import make_folder
 
 if TYPE_CHECKING:
     from unmask.evaluate.evaluation import Evaluation
@@ -22,6 +24,7 @@ __all__ = [
     "check_folder",
     "default_folder",
     "forget",
+    "new_folder",
     "write_reports",
 ]
 
@@ -68,6 +71,24 @@ def check_folder(folder: Path, *, overwrite: bool, sources: Iterable[Path] = ())
                 f"{path} exists. Replace the evaluation by --overwrite, or give another folder "
                 "by -o."
             )
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """The folder while the block runs; if that fails, nothing empty that was made for it stays.
+
+    Raises:
+        OutputError: it cannot be made or written to.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # what is in it is kept
+            for each in missing:
+                each.rmdir()
+        raise
 
 
 def forget(folder: Path) -> None:

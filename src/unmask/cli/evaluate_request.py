@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from unmask.evaluate.summary import Choices
     from unmask.pipeline import FaceMode
 
-__all__ = ["Loading", "Reading", "Run", "Wanted", "wanted_of"]
+__all__ = ["Loading", "Reading", "Run", "Wanted", "check_joins", "wanted_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def wanted_of(
     given = [name for name, value in pairs if value]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} each say whose scores to measure; give one")
+    _check_tables(tables)
     if compare is None:
         wanted, scored = Wanted(detector or "builtin", tuple(tables)), bool(tables)
     else:
@@ -112,3 +114,34 @@ def wanted_of(
     if data and scored:
         raise ConfigError(f"{data[0]} is not needed, since the scores are given; leave it out")
     return wanted
+
+
+def _check_tables(tables: Sequence[Path]) -> None:
+    """Nothing, if no table is given twice, by whatever names: its items would count twice."""
+    for number, path in enumerate(tables):
+        for other in tables[:number]:
+            if _is_one(path, other):
+                raise ConfigError(
+                    f"--scores {path} is the file {other}, which is given already; give it once"
+                )
+
+
+def _is_one(path: Path, other: Path) -> bool:
+    there = path.exists() and other.exists()
+    return path.samefile(other) if there else os.path.realpath(path) == os.path.realpath(other)
+
+
+def check_joins(joins: Sequence[Sequence[str]]) -> None:
+    """Nothing, if each join is of two data sets or more, and each of these in one join alone.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    names: list[str] = []
+    for join in joins:
+        if len(join) < 2 or "" in join:
+            raise ConfigError(f"--join is {'+'.join(join)!r}; A+B was expected, two data sets")
+        for name in join:
+            if name in names:
+                raise ConfigError(f"--join names the data set {name!r} twice; name it once")
+            names.append(name)

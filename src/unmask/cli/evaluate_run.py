@@ -19,20 +19,20 @@ from unmask.cli.evaluate_outputs import (
     check_folder,
     default_folder,
     forget,
+    new_folder,
     write_reports,
 )
 from unmask.cli.outputs import locked, saving
 from unmask.cli.progress import progress
 from unmask.cli.streams import terminable
 from unmask.errors import ConfigError, near_names
-from unmask.report import make_folder
 
 if TYPE_CHECKING:
     from unmask.cli.evaluate_request import Loading, Run, Wanted
     from unmask.evaluate.evaluation import Evaluation
     from unmask.evaluate.table import Meta, Scores
-    from unmask.pipeline import Pipeline
-    from unmask.types import Sample
+    from unmask.labelled import Listing
+    from unmask.pipeline import Options, Pipeline
 
 __all__ = ["evaluated"]
 
@@ -55,24 +55,25 @@ def evaluated(
     beside = wanted.tables[0].parent if wanted.tables else None
     folder = output or beside or default_folder(wanted.first, run.reading.data)
     check_folder(folder, overwrite=overwrite, sources=wanted.files())
+    if not wanted.tables:
+        _options(run.loading)  # a number out of its range is an error before anything is made
     started = time.perf_counter()
-    samples = _samples(run)
+    listing = _listing(run)
     timing = {"reading": time.perf_counter() - started}
-    make_folder(folder)
-    with locked([folder / SCORES]), terminable():
+    with new_folder(folder), locked([folder / SCORES]), terminable():
         check_folder(folder, overwrite=overwrite, sources=wanted.files())
         if overwrite:
             forget(folder)
-            if samples:  # scores of altered pictures that are read are kept
+            if listing.samples:  # scores of altered pictures that are read are kept
                 _forget_altered(folder / ALTERED)
         try:
-            tables = _tables(run, samples, folder, timing)
+            tables = _tables(run, listing, folder, timing)
             started = time.perf_counter()
             evaluation = _measured(run, tables, thumbnails=thumbnails)
             timing["measuring"] = time.perf_counter() - started
             if run.cells:
                 started = time.perf_counter()
-                evaluation = _altered(run, samples, tables, evaluation, folder)
+                evaluation = _altered(run, listing, tables, evaluation, folder)
                 timing["altered"] = time.perf_counter() - started
         except KeyboardInterrupt:
             sys.stderr.write("interrupted; the same command goes on from what is scored\n")
@@ -82,14 +83,14 @@ def evaluated(
     return evaluation, folder
 
 
-def _samples(run: Run) -> list[Sample]:
+def _listing(run: Run) -> Listing:
     """What is scored; a misspelt name in a gate, slice or join is an error by now."""
-    from unmask.labelled import read_labelled
+    from unmask.labelled import Listing, read_listing
 
     asked = run.reading
     if not asked.data:
-        return []
-    samples = read_labelled(
+        return Listing([], [], 0)
+    listing = read_listing(
         asked.data,
         split=asked.split,
         root=asked.root,
@@ -100,6 +101,7 @@ def _samples(run: Run) -> list[Sample]:
     )
     from unmask.evaluate.slices import COLUMNS
 
+    samples = [*listing.samples, *listing.without_frames]
     listed = {name for sample in samples for name, _ in sample.columns}
     _check_names(
         run,
@@ -107,7 +109,7 @@ def _samples(run: Run) -> list[Sample]:
         generators={sample.generator for sample in samples if sample.label == 1},
         columns={*COLUMNS, *listed},
     )
-    return samples
+    return listing
 
 
 def _check_names(run: Run, *, datasets: set[str], generators: set[str], columns: set[str]) -> None:
@@ -128,21 +130,19 @@ def _check_names(run: Run, *, datasets: set[str], generators: set[str], columns:
     check_scopes(run.gates, rows - {""}, columns)
 
 
-def _tables(run: Run, samples: Sequence[Sample], folder: Path, timing: dict[str, float]) -> _Scored:
+def _tables(run: Run, listing: Listing, folder: Path, timing: dict[str, float]) -> _Scored:
     """The scores to measure and those to compare with."""
     from unmask.evaluate.slices import available
-    from unmask.evaluate.table import joined
-    from unmask.evaluate.table_file import read_scores
 
     wanted = run.wanted
     # Whatever is wrong with either detector or table is an error before the first picture.
-    second = read_scores(wanted.second_table) if wanted.second_table else None
+    second = _read([wanted.second_table]) if wanted.second_table else None
     pipeline = None if wanted.tables else _loaded(run, wanted.first, timing)
     other = None
     if wanted.second is not None and second is None:
         other = _loaded(run, wanted.second, timing)
     if pipeline is None:
-        first = joined([read_scores(path) for path in wanted.tables])
+        first = _read(wanted.tables)
         _check_point(first.meta, run.loading.point)
         _check_names(
             run,
@@ -151,10 +151,17 @@ def _tables(run: Run, samples: Sequence[Sample], folder: Path, timing: dict[str,
             columns=set(available(first)),
         )
     else:
-        first = _scored(run, pipeline, samples, folder / SCORES, timing)
+        first = _scored(run, pipeline, listing, folder / SCORES, timing)
     if other is not None:
-        second = _scored(run, other, samples, folder / COMPARED, timing)
+        second = _scored(run, other, listing, folder / COMPARED, timing)
     return _Scored(first, second, pipeline)
+
+
+def _read(paths: Sequence[Path]) -> Scores:
+    from unmask.evaluate.repeats import put_together
+    from unmask.evaluate.table_file import read_scores
+
+    return put_together([read_scores(path) for path in paths], [str(path) for path in paths])
 
 
 def _check_point(meta: Meta, asked: str | float | None) -> None:
@@ -169,9 +176,10 @@ def _check_point(meta: Meta, asked: str | float | None) -> None:
 
 
 def _scored(
-    run: Run, pipeline: Pipeline, samples: Sequence[Sample], path: Path, timing: dict[str, float]
+    run: Run, pipeline: Pipeline, listing: Listing, path: Path, timing: dict[str, float]
 ) -> Scores:
     """The samples' scores by one detector, as far as they are remembered not made again."""
+    from unmask.evaluate.repeats import REPEATED
     from unmask.evaluate.scoring import score
     from unmask.evaluate.table_file import write_scores
     from unmask.ledger import Ledger, ledger_path
@@ -182,23 +190,25 @@ def _scored(
         with saving():
             ledger.record_outputs([path])
         before = len(ledger)
-        with progress("scoring", len(samples)) as advance:
+        with progress("scoring", len(listing.samples)) as advance:
             scores = score(
-                samples,
+                listing.samples,
                 pipeline,
                 ledger=ledger,
                 command=run.command,
                 seed=run.choices.seed,
                 advance=advance,
+                without_frames=listing.without_frames,
             )
-    scores = replace(
-        scores, meta=replace(scores.meta, settings={**pipeline.settings(), **_reading(run)})
-    )
+    settings = {**pipeline.settings(), **_reading(run)}
+    if listing.repeated:
+        settings[REPEATED] = listing.repeated
+    scores = replace(scores, meta=replace(scores.meta, settings=settings))
     write_scores(path, scores)
     spent = time.perf_counter() - started
     timing["scoring"] = timing.get("scoring", 0.0) + spent
     if path.name == SCORES and before == 0:
-        timing["items_per_s"] = len(samples) / spent
+        timing["items_per_s"] = len(listing.samples) / spent
     return scores
 
 
@@ -221,7 +231,7 @@ def _loaded(run: Run, detector: str, timing: dict[str, float]) -> Pipeline:
 
 def _pipeline(loading: Loading, detector: str) -> Pipeline:
     from unmask.models.detector import load
-    from unmask.pipeline import Options, Pipeline
+    from unmask.pipeline import Pipeline
 
     if loading.faces == "none" and loading.finder is not None:
         raise ConfigError("--faces none looks for no face, so there is no --finder to choose")
@@ -236,16 +246,25 @@ def _pipeline(loading: Loading, detector: str) -> Pipeline:
         dtype=loading.dtype,
     )
     return Pipeline(
-        loaded,
-        Options(
-            faces=loading.faces,
-            face=options.face_spec(loaded, loading.finder),
-            landmark_model=loading.landmark_model,
-            min_face_px=loading.min_face_px,
-            operating_point=loading.point,
-            batch_size=loading.batch_size,
-            workers=loading.workers,
-        ),
+        loaded, replace(_options(loading), face=options.face_spec(loaded, loading.finder))
+    )
+
+
+def _options(loading: Loading) -> Options:
+    """Those of the pipeline, but for the crop, which depends on the detector.
+
+    Raises:
+        ConfigError: a number out of its range.
+    """
+    from unmask.pipeline import Options
+
+    return Options(
+        faces=loading.faces,
+        landmark_model=loading.landmark_model,
+        min_face_px=loading.min_face_px,
+        operating_point=loading.point,
+        batch_size=loading.batch_size,
+        workers=loading.workers,
     )
 
 
@@ -290,7 +309,7 @@ def _measured(run: Run, tables: _Scored, *, thumbnails: bool) -> Evaluation:
 
 
 def _altered(
-    run: Run, samples: Sequence[Sample], tables: _Scored, evaluation: Evaluation, folder: Path
+    run: Run, listing: Listing, tables: _Scored, evaluation: Evaluation, folder: Path
 ) -> Evaluation:
     """The evaluation with what becomes of it when the pictures are altered."""
     from unmask.evaluate.altered import kept_cells, score_cells
@@ -300,13 +319,14 @@ def _altered(
         altered = kept_cells(run.wanted.tables[0].parent / ALTERED, run.cells, tables.first)
     else:
         altered = score_cells(
-            samples,
+            listing.samples,
             tables.pipeline,
             run.cells,
             tables.first,
             folder=folder / ALTERED,
             seed=run.choices.seed,
             progress=progress,
+            without_frames=listing.without_frames,
         )
     cells, moved = robustness(tables.first, altered, evaluation.threshold.value, run.choices)
     return replace(evaluation, robustness=cells, stability=moved)

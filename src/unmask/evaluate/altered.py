@@ -69,6 +69,7 @@ def score_cells(
     folder: Path,
     seed: int,
     progress: Progress,
+    without_frames: Sequence[Sample] = (),
 ) -> Iterator[tuple[Cell, Scores]]:
     """The table of each cell, one after another, for :func:`unmask.evaluate.robustness.robustness`.
 
@@ -80,6 +81,7 @@ def score_cells(
         folder: Keeps the tables, ``jpeg-3.parquet``; what is there already is not scored again.
         seed: Of alterations that draw by chance.
         progress: Shows how far it is.
+        without_frames: Those of the baseline.
 
     Raises:
         OutputError: a kept table that belongs to another evaluation, or the folder cannot be
@@ -94,9 +96,14 @@ def score_cells(
                 Ledger(ledger_path(path), altered.settings()) as ledger,
                 progress(f"scoring, {cell.name}", len(samples)) as advance,
             ):
-                command = baseline.meta.command
                 table = score(
-                    samples, altered, ledger=ledger, command=command, seed=seed, advance=advance
+                    samples,
+                    altered,
+                    ledger=ledger,
+                    command=baseline.meta.command,
+                    seed=seed,
+                    advance=advance,
+                    without_frames=without_frames,
                 )
             write_scores(path, table)
         for left in ledger_files(path):

@@ -57,7 +57,7 @@ def compare(
         seed: Of the resamples.
 
     Raises:
-        ScoresError: no item that both scored, or one that is real here and fake there.
+        ScoresError: no item that both scored, or one of another label, video or content.
     """
     one, other, note = paired(first, second)
     parts, others = by_dataset(one), by_dataset(other)
@@ -81,8 +81,10 @@ def compare(
 def paired(first: Scores, second: Scores) -> tuple[Scores, Scores, str]:
     """Both tables cut to the items that both scored, in the same order, and how many those are.
 
+    What is resampled together is what the first table says, for both.
+
     Raises:
-        ScoresError: there are none, or one is real here and fake there.
+        ScoresError: there are none, or one has another label, video or content in the other table.
     """
     rows_of = [_rows(table) for table in (first, second)]
     keys = [key for key in rows_of[0] if key in rows_of[1]]
@@ -96,16 +98,38 @@ def paired(first: Scores, second: Scores) -> tuple[Scores, Scores, str]:
         select(table, np.array([rows[key] for key in keys], np.intp))
         for table, rows in zip((first, second), rows_of, strict=True)
     )
-    differs = np.flatnonzero(one.label != other.label)
-    if len(differs):
-        raise ScoresError(
-            f"{one.source[differs[0]]} and {len(differs) - 1} others are real in one table and "
-            "fake in the other. Score the same data with both."
-        )
+    _check_same(one, other)
     most = max(len(first), len(second))
     # Groups follow from files too, and both must be resampled alike.
+    grouped = int(np.sum(one.group != other.group))
     other = replace(other, group=one.group, sha256=one.sha256)
-    return one, other, f"compared on the {len(keys)} of {most} items that both scored"
+    note = f"compared on the {len(keys)} of {most} items that both scored"
+    if grouped:
+        note += (
+            f"; {grouped} of them belong to another group in the second table, and are resampled "
+            "by the groups of the first"
+        )
+    return one, other, note
+
+
+def _check_same(one: Scores, other: Scores) -> None:
+    """Nothing, if the rows of both are of the same items."""
+    known = (one.sha256 != "") & (other.sha256 != "")
+    labels = np.array(["real", "fake"], object)
+    for differs, what, (first, second) in (
+        (one.label != other.label, "label", (labels[one.label], labels[other.label])),
+        (one.video != other.video, "video", (one.video, other.video)),
+        (known & (one.sha256 != other.sha256), "content", (one.sha256, other.sha256)),
+    ):
+        rows = np.flatnonzero(differs)
+        if len(rows):
+            row = rows[0]
+            words = [f"{str(each[row])[:60]!r}" for each in (first, second)]
+            raise ScoresError(
+                f"{len(rows)} of {len(one)} items have another {what} in the second table, such as "
+                f"{one.source[row]}: {words[0]} in the first, {words[1]} in the second. Score the "
+                "same data with both."
+            )
 
 
 def _rows(scores: Scores) -> dict[tuple[str, str], int]:

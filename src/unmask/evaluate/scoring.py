@@ -11,13 +11,16 @@ from PIL import Image as PillowImage
 
 from unmask.audit.jpeg import compression
 from unmask.errors import OutputError
-from unmask.evaluate.table import Scores, from_results, texts, with_columns
+from unmask.evaluate.table import Scores, from_results, texts, with_columns, with_unscored
 from unmask.ledger import Ledger
 from unmask.magic import image_format
 from unmask.pipeline import Pipeline
 from unmask.types import Result, Sample
 
-__all__ = ["FILE_COLUMNS", "score"]
+__all__ = ["FILE_COLUMNS", "NO_FRAMES", "score"]
+
+NO_FRAMES = "no_frames"
+"""Status of a video of which a list names no frame."""
 
 FILE_COLUMNS = ("format", "width", "height", "aspect", "jpeg_quality")
 """What is read from the header of each file, beside what the face stage measures."""
@@ -49,6 +52,7 @@ def score(
     command: str = "",
     seed: int | None = None,
     advance: Callable[[], None] = lambda: None,
+    without_frames: Sequence[Sample] = (),
 ) -> Scores:
     """The table of all samples, with the columns of :data:`FILE_COLUMNS`.
 
@@ -59,6 +63,7 @@ def score(
         command: What was called, for the record.
         seed: What randomness began with, for the record.
         advance: Called once per sample.
+        without_frames: Videos of which a list names no frame: rows without a score.
 
     Raises:
         OutputError: the ledger can no longer be written.
@@ -86,7 +91,12 @@ def score(
     }
     # A manifest may have columns of these names: what was measured stands under its own.
     listed = {f"listed.{name}": scores.extra[name] for name in measured if name in scores.extra}
-    return with_columns(scores, {**listed, **measured})
+    return with_unscored(
+        with_columns(scores, {**listed, **measured}),
+        without_frames,
+        status=NO_FRAMES,
+        message="the list names the video without any frame",
+    )
 
 
 def _remember(ledger: Ledger, sample: Sample, result: Result) -> None:

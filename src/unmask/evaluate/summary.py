@@ -14,6 +14,7 @@ from unmask.evaluate import published_rows
 from unmask.evaluate.evaluation import Curves, Evaluation, Protocol, Row, Threshold
 from unmask.evaluate.figures import curves_of
 from unmask.evaluate.mistakes import mistakes, not_scored
+from unmask.evaluate.repeats import repeated
 from unmask.evaluate.rows import Drawn, draw, mean_row, row, seed_of
 from unmask.evaluate.slices import default_columns, slices, worst_slice
 from unmask.evaluate.table import Meta, Scores, by_dataset, data_hash, select, texts
@@ -240,7 +241,7 @@ def _generators(scores: Scores) -> dict[str, tuple[Scores, list[str]]]:
 
 
 def _notes(scores: Scores, whole: Scores, choices: Choices) -> tuple[str, ...]:
-    notes = _about_copies(scores)
+    notes = [*_about_repeats(scores), *_about_copies(scores)]
     if not scores.meta.trained:
         notes.append("the head of this detector was never trained: its scores are noise")
     alone = {0: [], 1: []}  # type: dict[int, list[str]]
@@ -264,6 +265,14 @@ def _notes(scores: Scores, whole: Scores, choices: Choices) -> tuple[str, ...]:
     if choices.missing != "exclude":
         notes.append(f"items without a score count {choices.missing} (--missing)")
     return tuple(notes)
+
+
+def _about_repeats(scores: Scores) -> list[str]:
+    count = repeated(scores)
+    if not count:
+        return []
+    rows = "1 row says" if count == 1 else f"{count} rows say"
+    return [f"{rows} word for word what another one says: each item counts once"]
 
 
 def _about_copies(scores: Scores) -> list[str]:

@@ -32,6 +32,7 @@ __all__ = [
     "select",
     "texts",
     "with_columns",
+    "with_unscored",
 ]
 
 Texts = npt.NDArray[np.object_]
@@ -168,7 +169,8 @@ def from_results(
         meta=_meta(listed, command, seed),
     )
     meta = replace(scores.meta, data_sha256=data_hash(scores))
-    return replace(with_columns(scores, _listed(given, scores)), meta=meta)
+    taken = {*scores.extra, *(name for name, _ in columns_of(scores))}
+    return replace(with_columns(scores, _listed(given, taken)), meta=meta)
 
 
 def texts(values: Iterable[str]) -> Texts:
@@ -215,9 +217,8 @@ def _meta(results: Sequence[Result], command: str, seed: int | None) -> Meta:
     )
 
 
-def _listed(samples: Sequence[Sample], scores: Scores) -> dict[str, Column]:
+def _listed(samples: Sequence[Sample], taken: set[str]) -> dict[str, Column]:
     """What manifests say beside what is known of every sample; empty where one says nothing."""
-    taken = {*scores.extra, *(name for name, _ in columns_of(scores))}
     columns: dict[str, Texts] = {}
     for row, sample in enumerate(samples):
         for name, value in sample.columns:
@@ -257,6 +258,42 @@ def with_columns(scores: Scores, columns: Mapping[str, Column]) -> Scores:
         ScoresError: a column of another length, or with the name of one of every table.
     """
     return replace(scores, extra={**scores.extra, **columns})
+
+
+def with_unscored(
+    scores: Scores, samples: Sequence[Sample], *, status: str, message: str
+) -> Scores:
+    """The table with a row for each of these samples, which nobody could score.
+
+    Args:
+        scores: Of the samples that could be read.
+        samples: Such as videos of which a list names no frame.
+        status: Why they have no score, in a word.
+        message: The same in a sentence.
+    """
+    if not samples:
+        return scores
+    unknown = _numbers([None] * len(samples))
+    rows = Scores(
+        source=texts(sample.source for sample in samples),
+        dataset=texts(sample.dataset for sample in samples),
+        generator=texts(sample.generator for sample in samples),
+        group=texts(sample.group for sample in samples),
+        video=texts(sample.video for sample in samples),
+        split=texts(sample.split for sample in samples),
+        label=np.array([-1 if each.label is None else each.label for each in samples], np.int8),
+        status=texts([status] * len(samples)),
+        p_fake=unknown,
+        logit=unknown,
+        reasons=texts([status] * len(samples)),
+        messages=texts([message] * len(samples)),
+        sha256=texts([""] * len(samples)),
+        elapsed_ms=np.zeros(len(samples)),
+        meta=scores.meta,
+    )
+    apart = {name.removeprefix(_LISTED) for name in scores.extra if name.startswith(_LISTED)}
+    taken = {*apart, *(name for name, _ in columns_of(scores))}
+    return joined([scores, with_columns(rows, _listed(samples, taken))])
 
 
 def joined(tables: Sequence[Scores]) -> Scores:
