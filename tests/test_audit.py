@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from unmask.audit.leaks import Copy, SharedGroup
 from unmask.audit.profile import Cell
 from unmask.audit.run import AuditOptions, audit
 from unmask.audit.separability import FeatureScore, Separability
-from unmask.audit.verdict import findings, worst
+from unmask.audit.verdict import findings, summary, worst
 from unmask.errors import ConfigError, MissingSource
 from unmask.sources import read_sources
 
@@ -38,7 +39,8 @@ def row(auc, group="format", **known):
 
 
 def said(rows=(), copies=(), shared=(), cells=()):
-    return {each.code: each for each in findings(cells, rows, copies, shared)}
+    """By code; of data that could be tested unless rows say otherwise."""
+    return {each.code: each for each in findings(cells, rows or [row(0.5)], copies, shared)}
 
 
 def test_png_fakes_and_jpeg_reals_are_a_leak(found):
@@ -145,7 +147,7 @@ def test_numbers_out_of_range_are_refused(wrong):
     [(0.95, 0.9, "leak"), (0.7, 0.6, "caution"), (0.55, 0.52, "clean"), (0.8, 0.45, "clean")],
 )
 def test_the_level_follows_from_auc_and_interval(auc, low, level):
-    rows = [row(auc, low=low)]
+    rows = [row(auc, low=low, high=0.89 if auc < 0.9 else 1.0)]
     assert worst(findings([], rows, [], [])) == level
 
 
@@ -178,8 +180,58 @@ def test_groups_that_do_not_all_tell_alone_help_to_tell():
 
 
 def test_the_best_feature_is_named():
-    features = (FeatureScore("width", 0.9, "width: 250 in 0 % of fakes, 100 % of reals"),)
+    features = (FeatureScore("width", 0.9, 0.8, 1.0, 0.4, "width: 250 in 0 % of fakes"),)
     assert "width: 250" in said([row(0.9, "size", features=features)])["file_shortcut"].message
+
+
+def test_a_feature_that_has_little_of_what_the_group_has_is_not_named():
+    features = (FeatureScore("width", 0.55, 0.51, 0.6, 0.0, "width: 250"),)
+    assert "width" not in said([row(0.9, "size", features=features)])["file_shortcut"].message
+
+
+def test_what_tells_the_sets_but_nothing_within_them_is_said_to():
+    alone = replace(row(0.5), dataset="a"), replace(row(0.5), dataset="b")
+    message = said([row(0.8), *alone])["file_shortcut"].message
+    assert "Within no set does file format tell" in message
+    within = replace(row(0.8), dataset="a")
+    assert "Within no set" not in said([row(0.8), within])["file_shortcut"].message
+
+
+def test_one_class_only_is_not_tested_and_not_clean():
+    none = Separability("", "format", None, reason="one class only: nothing is fake")
+    finding = said([none], cells=[cell(0, 10)])["not_tested"]
+    assert (finding.level, worst([finding])) == ("not_tested", "not_tested")
+    assert "nothing is fake" in finding.message
+
+
+def test_files_that_could_not_be_read_are_a_reason_for_what_is_not_tested():
+    none = Separability("", "format", None, reason="one class only: nothing is fake")
+    lost = replace(cell(1, 0), n_unread=7)
+    assert (
+        "7 fake could not be read" in said([none], cells=[cell(0, 9), lost])["not_tested"].message
+    )
+
+
+def test_a_set_of_which_nothing_could_be_read_is_not_tested():
+    lost = replace(cell(1, 0, "e"), n_unread=7)
+    finding = said([row(0.5)], cells=[cell(0, 9), cell(1, 9), lost])["not_tested"]
+    assert (finding.dataset, "none of 7 files" in finding.message) == ("e", True)
+
+
+def test_data_without_labels_are_not_tested():
+    assert {each.code for each in findings([], [], [], [])} == {"not_tested"}
+
+
+def test_an_interval_from_chance_to_a_leak_is_too_few_to_tell():
+    assert said([row(0.7, low=0.4, high=0.95)])["too_few_to_tell"].level == "not_tested"
+    assert said([row(0.7, "name", low=0.4, high=0.95)]) == {}
+
+
+def test_the_verdict_is_a_sentence_that_says_where_a_part_was_not_tested():
+    none = Separability("b", "format", None, reason="few")
+    found = findings([], [replace(row(1.0), dataset="a"), none], [], [])
+    assert summary(worst(found), found).endswith("Not all was tested; see above")
+    assert summary("clean", []).startswith("verdict: clean")
 
 
 def copy(kind="near", **crossed):
@@ -221,7 +273,7 @@ def test_a_lopsided_set_is_a_caution():
 
 
 def test_one_class_is_a_caution_only_beside_other_sets():
-    assert said(cells=[cell(0, 10)]) == {}
+    assert "one_class" not in said(cells=[cell(0, 10)])
     assert "one_class" in said(cells=[cell(0, 10), cell(1, 10, "e")])
 
 
@@ -240,12 +292,64 @@ def test_the_command_prints_tables_and_verdict(cli, few):
     out = cli("audit", few).out
     assert "JPEG quality" in out
     assert "thumbnail" in out
-    assert out.rstrip().endswith("verdict: leak")
+    assert "verdict: leak" in out.splitlines()[-1]
 
 
-def test_the_command_ends_with_0_unless_asked_to_fail(cli, few):
-    assert cli("audit", few).code == 0
-    assert cli("audit", few, "--fail-on", "leak").code == 3
+def test_the_command_ends_with_3_where_asked_to_fail(cli, few):
+    outcome = cli("audit", few, "--fail-on", "leak")
+    assert (outcome.code, outcome.err) == (3, "")
+
+
+@pytest.mark.parametrize("level", ["caution", "leak"])
+def test_a_gate_does_not_pass_what_was_not_tested(cli, tmp_path, level):
+    write_even(tmp_path / "in", n=4)
+    outcome = cli("audit", tmp_path / "in", "--fail-on", level)
+    assert outcome.code == 3
+    assert "not all was tested" in outcome.err
+    assert "verdict: not tested" in outcome.out
+
+
+def test_what_was_not_tested_is_exit_code_1_without_a_gate(cli, tmp_path):
+    write_even(tmp_path / "in", n=4)
+    assert cli("audit", tmp_path / "in").code == 1
+
+
+def test_folders_given_together_are_sets_of_their_own(cli, tmp_path):
+    # Pooled by folders, formats separate; within each folder both classes have the same.
+    for name, (n_real, n_fake), suffix in (("a", (24, 12), "png"), ("b", (12, 24), "bmp")):
+        for label, n in (("real", n_real), ("fake", n_fake)):
+            for seed in range(n):
+                path = tmp_path / name / label / f"{label}{seed}.{suffix}"
+                write_picture(path, noise_image(len(name + label) * 100 + seed + n, (24, 24)))
+    outcome = cli("audit", tmp_path / "a", tmp_path / "b", "--json", "--bootstrap", 50)
+    assert outcome.code == 0
+    rows = json.loads(outcome.out)["separability"]
+    formats = {each["dataset"]: each["auc"] for each in rows if each["group"] == "format"}
+    assert formats == {"": pytest.approx(0.67, abs=0.05), "a": 0.5, "b": 0.5}
+
+
+def test_a_deepfakebench_list_is_read_with_its_data_set_videos_and_split(cli, tmp_path):
+    videos = {"FF-real": {}, "FF-DF": {}}
+    for number, kind in enumerate(videos):
+        path = tmp_path / kind / "frames" / "v0" / "0.png"
+        write_picture(path, noise_image(number))
+        frames = [path.relative_to(tmp_path).as_posix()]
+        videos[kind] = {"train": {"c23": {"v0": {"label": kind, "frames": frames}}}}
+    (tmp_path / "FaceForensics++.json").write_text(json.dumps({"FaceForensics++": videos}))
+    document = json.loads(cli("audit", tmp_path / "FaceForensics++.json", "--json").out)
+    cells = [
+        (each["dataset"], each["split"], each["label"], each["n"]) for each in document["cells"]
+    ]
+    assert cells == [("FaceForensics++", "train", 0, 1), ("FaceForensics++", "train", 1, 1)]
+
+
+def test_an_unknown_class_of_a_list_can_be_named(cli, tmp_path):
+    videos = {"odd": {"train": {"v0": {"label": "odd", "frames": ["a.png"]}}}}
+    write_picture(tmp_path / "a.png", noise_image(0))
+    (tmp_path / "s.json").write_text(json.dumps({"s": videos}))
+    assert cli("audit", tmp_path / "s.json").code == 2
+    outcome = cli("audit", tmp_path / "s.json", "--label", "odd=fake", "--json")
+    assert json.loads(outcome.out)["cells"][0]["label"] == 1
 
 
 def test_files_that_cannot_be_read_are_exit_code_1(cli, tmp_path):

@@ -97,7 +97,7 @@ def test_a_format_of_its_own_for_each_class_separates_fully():
         "format", LABELS, Column("format", "format", LABELS.astype(float), ("jpeg", "png"))
     )
     assert row.auc == 1.0
-    assert row.features[0].contrast == "format: jpeg in 0 % of fakes, 100 % of reals"
+    assert row.features[0].contrast == "format: png in 100 % of fakes, 0 % of reals"
 
 
 def test_a_feature_that_is_the_same_for_all_is_exactly_chance():
@@ -125,6 +125,36 @@ def test_a_feature_of_the_identity_does_not_separate_once_identities_are_kept_ap
     numbers = rng(3).permutation(30)[units].astype(float)
     row = row_of("bytes", labels, Column("bytes", "file bytes", numbers), units=units)
     assert row.auc < 0.75
+
+
+def test_a_feature_that_does_not_differ_is_not_named():
+    # Of twenty columns of noise some are above 0.5 by chance.
+    noise = [Column("size", f"noise {n}", rng(n).normal(size=120)) for n in range(20)]
+    row = row_of("size", LABELS, Column("size", "width", LABELS + 250.0), *noise)
+    assert [feature.name for feature in row.features] == ["width"]
+
+
+def test_shuffling_a_named_feature_takes_the_groups_auc_away():
+    # The check by permutation that the audit itself makes.
+    width = Column("size", "width", LABELS + 250.0)
+    row = row_of("size", LABELS, width, Column("size", "height", rng(1).normal(size=120)))
+    assert row.features[0].fall == pytest.approx(0.5, abs=0.1)
+    shuffled = Column("size", "width", rng(2).permutation(width.values))
+    assert row_of("size", LABELS, shuffled).auc < 0.65
+
+
+def test_features_that_tell_only_together_are_named_as_such():
+    # Neither width nor height differs between the classes; whether they are alike does.
+    width = rng(1).integers(0, 2, 400)
+    labels = (width + rng(2).integers(0, 2, 400)) % 2
+    height = (labels + width) % 2
+    columns = [Column("size", "width", width + 0.0), Column("size", "height", height + 0.0)]
+    row = row_of("size", labels, *columns)
+    assert row.auc == 1.0
+    assert {each.contrast for each in row.features} == {
+        "width: only together with other features",
+        "height: only together with other features",
+    }
 
 
 def test_all_together_leaves_out_names_and_metadata():
@@ -176,23 +206,29 @@ def test_thumbnails_that_are_all_equal_are_chance():
     assert rows["thumbnail"].auc == pytest.approx(0.5)
 
 
-def test_medians_are_told_where_values_are_many():
-    column = Column("bytes", "file bytes", np.arange(120.0))
-    assert contrast(column, LABELS) == "file bytes: median 60 for fakes, 59 for reals"
+def test_of_many_values_the_range_is_told_in_which_the_classes_differ_most():
+    # The medians are alike: fakes are in the middle, reals on both sides.
+    values = np.where(LABELS == 1, 60 + np.arange(120.0) / 10, np.tile([0.0, 0.0, 200.0, 0.0], 30))
+    said = contrast(Column("bytes", "file bytes", values), LABELS)
+    assert said == "file bytes: 60.1 to 71.9 in 100 % of fakes, 0 % of reals"
 
 
-def test_a_large_median_is_written_in_full():
-    said = contrast(Column("bytes", "file bytes", np.arange(120.0) * 1000), LABELS)
-    assert said == "file bytes: median 60,000 for fakes, 59,000 for reals"
+def test_a_range_that_ends_with_the_values_has_one_end():
+    values = np.where(LABELS == 1, np.arange(120.0) * 1000 + 1000, 500.0)
+    said = contrast(Column("bytes", "file bytes", values), LABELS)
+    assert said == "file bytes: 2,000 and more in 100 % of fakes, 0 % of reals"
+    said = contrast(Column("bytes", "file bytes", -values), LABELS)
+    assert said == "file bytes: up to -2e+03 in 100 % of fakes, 0 % of reals"
 
 
 def test_a_feature_that_no_file_has_is_said_to_be_in_none():
     assert contrast(Column("jpeg", "quality", np.full(120, np.nan)), LABELS).endswith("in no file")
 
 
-def test_the_median_of_a_class_without_values_is_none():
+def test_a_value_that_one_class_lacks_is_told():
     values = np.where(LABELS == 1, np.nan, np.arange(120.0))
-    assert "median none for fakes" in contrast(Column("jpeg", "quality", values), LABELS)
+    said = contrast(Column("jpeg", "quality", values), LABELS)
+    assert said == "quality: none in 100 % of fakes, 0 % of reals"
 
 
 def test_a_share_of_a_hundred_per_cent_is_exact():

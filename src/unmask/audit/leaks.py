@@ -58,7 +58,12 @@ class SharedGroup:
 def group_of(sample: Sample) -> str:
     """What must not be split, as the data say it; empty where they say nothing."""
     name = sample.group or sample.video
-    return f"{sample.dataset}/{name}" if name else ""
+    return f"{sample.dataset}/{_within(sample, name)}" if name else ""
+
+
+def _within(sample: Sample, name: str) -> str:
+    """The name without that of the data set, which full identities begin with."""
+    return name.removeprefix(f"{sample.dataset}/") if sample.dataset else name
 
 
 def identical_pairs(hashes: Sequence[str]) -> Pairs:
@@ -105,7 +110,7 @@ def shared_groups(samples: Iterable[Sample]) -> list[SharedGroup]:
     for sample in samples:
         for name in {sample.group, sample.video} - {""}:
             if sample.split:
-                members[sample.dataset, name].append(sample.split)
+                members[sample.dataset, _within(sample, name)].append(sample.split)
     return [
         SharedGroup(dataset, name, tuple(sorted(set(splits))), len(splits))
         for (dataset, name), splits in sorted(members.items())

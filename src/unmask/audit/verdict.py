@@ -9,14 +9,31 @@ from typing import Literal, get_args
 from unmask.audit.columns import ALL, GROUPS, THUMBNAIL, TOGETHER
 from unmask.audit.leaks import Copy, CopyKind, SharedGroup
 from unmask.audit.profile import Cell
-from unmask.audit.separability import Separability
+from unmask.audit.separability import FeatureScore, Separability
 
-__all__ = ["CAUTION_AUC", "LEAK_AUC", "LEVELS", "Finding", "Level", "findings", "worst"]
+__all__ = [
+    "CAUTION_AUC",
+    "LEAK_AUC",
+    "LEVELS",
+    "Finding",
+    "Level",
+    "findings",
+    "is_whole",
+    "summary",
+    "worst",
+]
 
-Level = Literal["clean", "caution", "leak"]
+Level = Literal["clean", "not_tested", "caution", "leak"]
 
 LEVELS: tuple[Level, ...] = get_args(Level)
-"""Mildest first."""
+"""Mildest first. ``not_tested`` is no praise: nothing is known of the data, or of a part."""
+
+_WORDS: dict[Level, str] = {
+    "clean": "clean: nothing that a detector sees tells the classes apart but what they show",
+    "not_tested": "not tested: too little of the data could be judged, so nothing is known of it",
+    "caution": "caution: something but the forgery helps to tell the classes apart; read above",
+    "leak": "leak: a test on these data flatters a detector that learnt nothing of forgery",
+}
 
 LEAK_AUC = 0.9
 """From here on a detector that learnt nothing but this would look good."""
@@ -42,6 +59,17 @@ class Finding:
     dataset: str = ""
 
 
+def is_whole(found: Iterable[Finding]) -> bool:
+    """Whether all of the data could be tested. Only then may a gate let them pass."""
+    return all(each.level != "not_tested" for each in found)
+
+
+def summary(level: Level, found: Iterable[Finding]) -> str:
+    """The verdict in a sentence."""
+    part = level != "not_tested" and not is_whole(found)
+    return f"verdict: {_WORDS[level]}{'. Not all was tested; see above' if part else ''}"
+
+
 def worst(found: Iterable[Finding]) -> Level:
     """The level of the data: that of their worst finding."""
     return max((each.level for each in found), key=LEVELS.index, default="clean")
@@ -54,8 +82,75 @@ def findings(
     shared: Sequence[SharedGroup],
 ) -> tuple[Finding, ...]:
     """All findings, the worst first."""
-    found = [*_separable(rows), *_copied(copies), *_shared(shared), *_balance(cells)]
+    found = [
+        *_untested(cells, rows),
+        *_separable(rows),
+        *_copied(copies),
+        *_shared(shared),
+        *_balance(cells),
+    ]
     return tuple(sorted(found, key=lambda each: -LEVELS.index(each.level)))
+
+
+def _untested(cells: Sequence[Cell], rows: Sequence[Separability]) -> Iterator[Finding]:
+    """What the verdict says nothing about, with the reason."""
+    several = len({cell.dataset for cell in cells}) > 1
+    if not rows:
+        yield Finding(
+            "not_tested",
+            "not_tested",
+            "No picture that could be read has a label, so whether the classes can be told apart "
+            "was not tested. Give folders real/ and fake/, or a manifest with the column label.",
+        )
+    for (dataset, against), found in _by_set(rows):
+        name = dataset or ("all sets together" if several else "the data")
+        if all(row.auc is None for row in found):
+            lost = _lost(cells, dataset)
+            yield Finding(
+                "not_tested",
+                "not_tested",
+                f"{name}{f' with the {against} of the other sets' if against else ''}: not "
+                f"tested, {found[0].reason}{lost}. Whether the classes can be told apart is not "
+                "known; give more data.",
+                dataset,
+            )
+        wide = [row for row in found if row.group in {*TOGETHER, THUMBNAIL} and _is_wide(row)]
+        if wide:
+            yield Finding(
+                "not_tested",
+                "too_few_to_tell",
+                f"{name}: too few to tell whether {_listed(wide, small=True)} separate real from "
+                "fake: the interval reaches from chance to a leak. Give more data.",
+                dataset,
+            )
+    for dataset in sorted({cell.dataset for cell in cells}):
+        inside = [cell for cell in cells if cell.dataset == dataset]
+        if not any(cell.n for cell in inside):
+            n_unread = sum(cell.n_unread for cell in inside)
+            yield Finding(
+                "not_tested",
+                "not_tested",
+                f"{dataset or 'the data'}: not tested, none of {n_unread} files could be read.",
+                dataset,
+            )
+
+
+def _lost(cells: Sequence[Cell], dataset: str) -> str:
+    """How many files of a class could not be read, where any is."""
+    counts = {
+        name: sum(
+            cell.n_unread
+            for cell in cells
+            if cell.label == label and (not dataset or cell.dataset == dataset)
+        )
+        for label, name in ((0, "real"), (1, "fake"))
+    }
+    lost = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f" ({lost} could not be read)" if lost else ""
+
+
+def _is_wide(row: Separability) -> bool:
+    return row.low is not None and row.high is not None and row.low <= 0.5 and row.high >= LEAK_AUC
 
 
 def _separable(rows: Sequence[Separability]) -> Iterator[Finding]:
@@ -68,7 +163,7 @@ def _separable(rows: Sequence[Separability]) -> Iterator[Finding]:
             yield Finding(
                 _level(files),
                 "file_shortcut",
-                f"{_listed(files)} {_tell(files)} {who}. {_advice(files)}",
+                f"{_listed(files)} {_tell(files)} {who}. {_mix(files, rows)}{_advice(files)}",
                 dataset,
             )
         thumbnails = [row for row in found if row.group == THUMBNAIL]
@@ -125,6 +220,19 @@ def _who(dataset: str, against: str, *, several: bool) -> str:
     return f"real from fake{where}"
 
 
+def _mix(told: Sequence[Separability], rows: Sequence[Separability]) -> str:
+    """Where all sets together are told by what tells none of them alone."""
+    alone = [row for row in rows if row.dataset and not row.against and row.auc is not None]
+    within = {row.group for row in alone if _is_told(row, rows)}
+    mixed = [GROUPS[row.group] for row in told if row.group not in within | {ALL}]
+    if any(row.dataset for row in told) or not alone or not mixed:
+        return ""
+    return (
+        f"Within no set does {' or '.join(mixed)} tell: it tells the sets apart, and they have "
+        "unequal shares of fakes. "
+    )
+
+
 def _advice(rows: Sequence[Separability]) -> str:
     """What to do about files that differ; equal files of unequal pictures cannot be mended."""
     if {row.group for row in rows} <= {"bytes", ALL}:
@@ -146,17 +254,23 @@ def _tell(rows: Sequence[Separability]) -> str:
     return "each help to tell" if plural else "alone helps to tell"
 
 
-def _listed(rows: Sequence[Separability]) -> str:
+def _listed(rows: Sequence[Separability], *, small: bool = False) -> str:
     ordered = sorted(rows, key=lambda row: -(row.auc or 0.0))
     texts = [_numbers(row) for row in ordered]
     text = " and ".join([*([", ".join(texts[:-1])] if texts[1:] else []), texts[-1]])
-    return text[0].upper() + text[1:]
+    return text if small else text[0].upper() + text[1:]
 
 
 def _numbers(row: Separability) -> str:
     """``file format (AUC 1.00, 95 % 0.99 to 1.00; format: png in 90 % of fakes, 0 % of reals)``."""
-    best = f"; {row.features[0].contrast}" if row.features else ""
+    best = next((f"; {each.contrast}" for each in row.features if _explains(each, row)), "")
     return f"{GROUPS[row.group]} (AUC {row.auc:.2f}, 95 % {row.low:.2f} to {row.high:.2f}{best})"
+
+
+def _explains(feature: FeatureScore, row: Separability) -> bool:
+    """Whether the feature has half of what the group has above chance."""
+    weight = max(feature.auc - 0.5 if feature.low > 0.5 else 0.0, feature.fall or 0.0)
+    return weight >= ((row.auc or 0.5) - 0.5) / 2
 
 
 def _copied(copies: Sequence[Copy]) -> Iterator[Finding]:

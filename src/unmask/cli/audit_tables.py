@@ -24,7 +24,7 @@ _NAMES = {0: "real", 1: "fake", None: "unknown"}
 
 def level_style(level: Level) -> str:
     """The colour of a level on a terminal."""
-    return {"clean": "green", "caution": "yellow", "leak": "red"}[level]
+    return {"clean": "green", "not_tested": "yellow", "caution": "yellow", "leak": "red"}[level]
 
 
 def cells_table(cells: Sequence[Cell]) -> Table:
