@@ -3,9 +3,15 @@
 import csv
 import json
 import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from tiny_detectors import noise_image, write_picture
@@ -13,7 +19,8 @@ from uneven_sets import write_uneven
 from unmask.audit.columns import TOGETHER
 from unmask.audit.run import AuditOptions, audit
 from unmask.equalize import EqualizeOptions, alike, choose_side, encoded, parse_range
-from unmask.errors import ConfigError
+from unmask.equalize_journal import Plan, Row, plan_line, read_journal
+from unmask.errors import ConfigError, OutputError
 from unmask.manifest import read_manifest
 from unmask.sources import read_sources
 
@@ -191,6 +198,140 @@ def test_a_resumed_run_writes_only_what_is_missing(cli, uneven, equal):
     assert len(journal.read_text().splitlines()) == 61
 
 
+def test_a_resumed_run_makes_a_destroyed_copy_anew(cli, uneven, equal):
+    whole = {path: path.read_bytes() for path in files_of(equal)}
+    cut, other = files_of(equal)[3], files_of(equal)[4]
+    cut.write_bytes(cut.read_bytes()[:100])
+    other.write_bytes(b"")
+    assert cli("equalize", uneven, equal, "--resume").code == 0
+    assert {path: path.read_bytes() for path in files_of(equal)} == whole
+
+
+def journal_of(folder, lines):
+    (folder / ".equalize.jsonl").write_bytes(b"".join(lines))
+
+
+FOREIGN = [
+    b"",
+    b"not json\n",
+    b"[]\n",
+    b'{"a": 1}\n',
+    b"\xff\xfe\n",
+    b"[" * 100_000 + b"\n",
+    b"null\n",
+]
+
+
+@pytest.mark.parametrize("text", FOREIGN, ids=range(len(FOREIGN)))
+def test_a_journal_without_a_plan_is_refused(cli, uneven, tmp_path, text):
+    (tmp_path / "out").mkdir()
+    journal_of(tmp_path / "out", [text])
+    outcome = cli("equalize", uneven, tmp_path / "out", "--resume")
+    assert outcome.code == 2
+    assert "line 1" in outcome.err
+    assert "Give another folder" in outcome.err
+
+
+@pytest.mark.parametrize("text", [*FOREIGN[1:], b"\n"], ids=range(len(FOREIGN)))
+def test_a_damaged_line_of_a_journal_is_refused(cli, uneven, equal, text):
+    lines = (equal / ".equalize.jsonl").read_bytes().splitlines(keepends=True)
+    journal_of(equal, [*lines[:5], text, *lines[5:]])
+    before = {path: path.read_bytes() for path in files_of(equal)}
+    outcome = cli("equalize", uneven, equal, "--resume")
+    assert outcome.code == 2
+    assert "line 6" in outcome.err
+    assert {path: path.read_bytes() for path in files_of(equal)} == before
+
+
+WRONG = [
+    ("source", 3),
+    ("label", 2),
+    ("label", True),
+    ("path", ""),
+    ("path", None),
+    ("source_sha256", "abc"),
+    ("sha256", "F" * 64),
+    ("width", 0),
+    ("height", -1),
+    ("height", 1.5),
+    ("side", "57"),
+    ("quality", 0),
+    ("code", "damaged"),
+    ("reason", None),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_line_of_a_journal_with_a_wrong_value_is_refused(tmp_path, name, value):
+    plan = Plan("in", (57, 57), (70, 95), "jpeg", 0)
+    sound = Row("in/a", 0, "pictures/a.jpg", "0" * 64, "1" * 64, 64, 64, 57, 80)
+    path = tmp_path / "journal"
+    path.write_text(f"{plan_line(plan)}\n{json.dumps(asdict(sound))}\n")
+    assert read_journal(path) == (plan, [sound])
+    path.write_text(f"{plan_line(plan)}\n{json.dumps({**asdict(sound), name: value})}\n")
+    with pytest.raises(OutputError, match=f"line 2: {name} is"):
+        read_journal(path)
+
+
+@given(st.binary(max_size=300), st.integers(0, 700))
+@settings(max_examples=100, deadline=None)
+def test_whatever_stands_in_a_journal_is_read_or_refused(data, at):
+    plan = plan_line(Plan("in", (57, 57), (70, 95), "jpeg", 0))
+    row = json.dumps(asdict(Row("in/a", 0, "p", "0" * 64, "1" * 64, 64, 64, 57, 80)))
+    text = f"{plan}\n{row}\n{row}\n".encode()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "journal")
+        path.write_bytes(text[:at] + data + text[at + len(data) :])
+        with suppress(OutputError):
+            plan_and_rows = read_journal(path)
+            assert isinstance(plan_and_rows[0], Plan)
+
+
+def test_a_journal_that_names_another_copy_is_not_believed(cli, uneven, equal):
+    # As one does that was edited: the copy stands elsewhere, with the hash that is told.
+    lines = (equal / ".equalize.jsonl").read_bytes().splitlines(keepends=True)
+    row = json.loads(lines[7])
+    shutil.copy(equal / row["path"], equal / "pictures" / "other.jpg")
+    journal_of(
+        equal, [*lines[:7], json.dumps({**row, "path": "pictures/other.jpg"}).encode() + b"\n"]
+    )
+    assert cli("equalize", uneven, equal, "--resume").code == 0
+    assert row["path"] in {each["path"] for each in rows_of(equal)}
+    assert "pictures/other.jpg" not in {each["path"] for each in rows_of(equal)}
+
+
+def test_a_label_that_was_corrected_is_that_of_the_kept_copy(cli, tmp_path):
+    write_picture(tmp_path / "in" / "a.png", noise_image(0))
+    for label in ("real", "fake"):
+        (tmp_path / "in" / "m.csv").write_text(f"path,label\na.png,{label}\n")
+        outcome = cli("equalize", tmp_path / "in" / "m.csv", tmp_path / "out", "--resume")
+    assert "0 real, 1 fake" in outcome.err
+    assert rows_of(tmp_path / "out")[0]["label"] == "fake"
+
+
+@pytest.mark.parametrize(("other", "words"), [("fake", "fake and real"), ("real", "twice, real")])
+def test_a_picture_that_is_listed_twice_is_refused(cli, tmp_path, other, words):
+    write_picture(tmp_path / "in" / "a.png", noise_image(0))
+    rows = f"path,label\na.png,real\n../in/a.png,{other}\n"
+    (tmp_path / "in" / "m.csv").write_text(rows)
+    outcome = cli("equalize", tmp_path / "in" / "m.csv", tmp_path / "out")
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_picture_under_two_names_and_labels_is_refused(cli, tmp_path):
+    write_picture(tmp_path / "in" / "real" / "a.png", noise_image(0))
+    (tmp_path / "in" / "fake").mkdir()
+    shutil.copy(tmp_path / "in" / "real" / "a.png", tmp_path / "in" / "fake" / "b.png")
+    outcome = cli("equalize", tmp_path / "in", tmp_path / "out", "--size", 32)
+    assert outcome.code == 2
+    assert "byte for byte" in outcome.err
+    (tmp_path / "in" / "fake" / "b.png").unlink()
+    resumed = cli("equalize", tmp_path / "in", tmp_path / "out", "--size", 32, "--resume")
+    assert (resumed.code, len(rows_of(tmp_path / "out"))) == (0, 1)
+
+
 def test_a_source_that_changed_is_copied_anew(cli, uneven, tmp_path):
     shutil.copytree(uneven, tmp_path / "in")
     cli("equalize", tmp_path / "in", tmp_path / "out", "--size", "32")
@@ -200,6 +341,9 @@ def test_a_source_that_changed_is_copied_anew(cli, uneven, tmp_path):
     cli("equalize", tmp_path / "in", tmp_path / "out", "--size", "32", "--resume")
     after = {row["source"]: row["source_sha256"] for row in rows_of(tmp_path / "out")}
     assert [source for source in after if after[source] != before[source]] == [str(changed)]
+    lines = (tmp_path / "out" / ".equalize.jsonl").read_text().splitlines()
+    cli("equalize", tmp_path / "in", tmp_path / "out", "--size", "32", "--resume")
+    assert (tmp_path / "out" / ".equalize.jsonl").read_text().splitlines() == lines
 
 
 def test_other_options_do_not_resume(cli, uneven, equal):
@@ -220,6 +364,29 @@ def test_a_destination_within_the_source_is_refused(cli, uneven):
     outcome = cli("equalize", uneven, uneven / "out")
     assert outcome.code == 2
     assert "lies within" in outcome.err
+
+
+def test_a_destination_beside_the_manifest_is_refused(cli, uneven):
+    (uneven / "m.csv").write_text("path,label\nreal/img_0.jpg,real\n")
+    outcome = cli("equalize", uneven / "m.csv", uneven / "out")
+    (uneven / "m.csv").unlink()
+    assert outcome.code == 2
+    assert "lies within" in outcome.err
+
+
+def test_a_destination_below_a_pattern_is_refused(cli, uneven):
+    outcome = cli("equalize", uneven / "*" / "*.png", uneven / "fake" / "out")
+    assert outcome.code == 2
+    assert "lies within" in outcome.err
+
+
+def test_an_input_within_the_destination_is_refused(cli, tmp_path):
+    write_picture(tmp_path / "out" / "pictures" / "a.png", noise_image(0))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "m.csv").write_text("path,label\n../out/pictures/a.png,real\n")
+    outcome = cli("equalize", tmp_path / "in" / "m.csv", tmp_path / "out", "--resume")
+    assert outcome.code == 2
+    assert "the input" in outcome.err
 
 
 def test_standard_input_has_no_folders_to_keep(cli, tmp_path):

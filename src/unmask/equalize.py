@@ -10,17 +10,22 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Literal
 
 import numpy as np
 from PIL import Image as PillowImage
 
-from unmask.errors import ConfigError, OutputError, UnreadableMedia, UnsupportedMedia
+from unmask.equalize_inputs import NAMES, check_inputs, check_label
+from unmask.equalize_journal import Format, Plan, Row, plan_line, read_journal, write_down
+from unmask.errors import (
+    ConfigError,
+    OutputError,
+    UnreadableMedia,
+    UnsupportedMedia,
+)
 from unmask.files import replacing, valid_text
 from unmask.flow import ordered
 from unmask.images import Limits, decode, read_bytes, sha256
@@ -57,8 +62,6 @@ _WINDOW = 64
 _SUBSAMPLED = 2
 """Pillow's number for 4:2:0."""
 
-Format = Literal["jpeg", "png"]
-
 
 @dataclass(frozen=True, slots=True)
 class EqualizeOptions:
@@ -89,41 +92,6 @@ class EqualizeOptions:
                     f"{what} is {values[0]} to {values[1]}; expected {low} to {high}, the smaller "
                     "number first"
                 )
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What decides each file that is written; a run is resumed only with the same plan."""
-
-    source: str
-    sides: tuple[int, int]
-    qualities: tuple[int, int]
-    format: Format
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What became of one input. ``path`` is empty where it was left out; ``code`` says why."""
-
-    source: str
-    label: int | None
-    path: str = ""
-    """Relative to the destination."""
-    source_sha256: str = ""
-    width: int = 0
-    """Of the source, in pixels; so ``height``."""
-    height: int = 0
-    side: int = 0
-    quality: int | None = None
-    """``None`` for PNG."""
-    code: str = ""
-    reason: str = ""
-
-    @property
-    def is_enlarged(self) -> bool:
-        """Whether the source was smaller than its copy: then it is softer than the others."""
-        return 0 < min(self.width, self.height) < self.side
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,15 +201,19 @@ def equalize(
         dst: Folder; must be empty or absent unless ``resume`` is set.
         plan: What decides each file.
         options: Threads and limits.
-        resume: Go on with a run of the same plan.
+        resume: Go on with a run of the same plan; copies that are whole are kept.
         advance: Called once per input.
 
     Raises:
+        ConfigError: ``dst`` lies within ``root``, or an input within ``dst``.
+        SourceError: a picture is listed twice, or its bytes have both labels.
         OutputError: ``dst`` is in use, belongs to another plan, or cannot be written.
     """
+    check_inputs(samples, root, dst)
     try:
         done = _begin(dst, plan, resume=resume)
         rows: list[Row] = []
+        first: dict[str, Row] = {}
         with (dst / _JOURNAL).open("a", encoding="utf-8", newline="\n") as journal:
 
             def one(sample: Sample) -> Row:
@@ -249,8 +221,9 @@ def equalize(
 
             for row in ordered(one, samples, options.workers, _WINDOW):
                 rows.append(row)
-                if row.path and row.source not in done:
-                    _write_down(row, journal)
+                if row.path and done.get(row.source) != row:
+                    write_down(row, journal)
+                check_label(row, first.setdefault(row.source_sha256, row))
                 advance()
         result = Equalized(
             tuple(row for row in rows if row.path), tuple(row for row in rows if not row.path)
@@ -270,9 +243,8 @@ def _begin(dst: Path, plan: Plan, *, resume: bool) -> Mapping[str, Row]:
     dst.mkdir(parents=True, exist_ok=True)
     journal = dst / _JOURNAL
     if not any(dst.iterdir()):
-        line = json.dumps(asdict(plan))
         with replacing(journal) as file:
-            file.write(line + "\n")
+            file.write(plan_line(plan) + "\n")
         return {}
     if not resume:
         raise OutputError(
@@ -281,54 +253,64 @@ def _begin(dst: Path, plan: Plan, *, resume: bool) -> Mapping[str, Row]:
         )
     if not journal.exists():
         raise OutputError(f"{dst} was not begun by equalize, so nothing can be resumed in it.")
-    lines = journal.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be cut short
-    if json.loads(lines[0]) != json.loads(json.dumps(asdict(plan))):
+    begun, rows = read_journal(journal)
+    if begun != plan:
         raise OutputError(
-            f"{dst} was begun with other options or data ({lines[0]}). Give the same, or another "
-            "folder."
+            f"{dst} was begun with other options or data ({plan_line(begun)}). Give the same, or "
+            "another folder."
         )
     with replacing(journal) as file:
-        file.writelines(line + "\n" for line in lines)
-    rows = [Row(**json.loads(line)) for line in lines[1:]]
-    return {row.source: row for row in rows if (dst / row.path).exists()}
-
-
-def _write_down(row: Row, journal: IO[str]) -> None:
-    journal.write(json.dumps(asdict(row)) + "\n")
-    journal.flush()
+        file.write(plan_line(plan) + "\n")
+        for row in rows:
+            write_down(row, file)
+    return {row.source: row for row in rows}
 
 
 def _copied(
     sample: Sample, root: Path, dst: Path, plan: Plan, limits: Limits, done: Mapping[str, Row]
 ) -> Row:
-    """The row of one input, its file written if it is not there already."""
+    """The row of one input, its file written if it is not there already, whole."""
+    planned = _planned(sample, root, plan)
     try:
         data = read_bytes(sample.path, limits)
-        key = sha256(data)
+        planned = replace(planned, source_sha256=sha256(data))
         before = done.get(sample.source)
-        if before is not None and before.source_sha256 == key:
-            return before
+        if before is not None and _is_there(before, planned, dst):
+            return replace(before, label=sample.label)
         image = decode(data, limits, name=str(sample.path)).image
     except (UnreadableMedia, UnsupportedMedia) as error:
         return Row(sample.source, sample.label, code=error.code, reason=str(error))
+    copy = encoded(alike(image, planned.side), plan.format, planned.quality or 0)
+    _write(dst / planned.path, copy)
+    return replace(planned, sha256=sha256(copy), width=image.shape[1], height=image.shape[0])
+
+
+def _planned(sample: Sample, root: Path, plan: Plan) -> Row:
+    """What the plan says of an input before it is read."""
     folder, relative = _place(sample.path, root)
     drawn = hashlib.sha256(f"{plan.seed}:{relative}".encode(errors="surrogateescape")).digest()
     rng = np.random.default_rng(int.from_bytes(drawn[8:16], "big"))
     side = int(rng.integers(plan.sides[0], plan.sides[1] + 1))
     quality = int(rng.integers(plan.qualities[0], plan.qualities[1] + 1))
     suffix = {"jpeg": ".jpg", "png": ".png"}[plan.format]
-    path = folder / (drawn[:8].hex() + suffix)
-    _write(dst / path, encoded(alike(image, side), plan.format, quality))
     return Row(
         sample.source,
         sample.label,
-        path.as_posix(),
-        key,
-        width=image.shape[1],
-        height=image.shape[0],
+        (folder / (drawn[:8].hex() + suffix)).as_posix(),
         side=side,
         quality=quality if plan.format == "jpeg" else None,
     )
+
+
+def _is_there(before: Row, planned: Row, dst: Path) -> bool:
+    """Whether the copy is the one that is planned, byte for byte as it was written."""
+    made = (before.source_sha256, before.path, before.side, before.quality)
+    if made != (planned.source_sha256, planned.path, planned.side, planned.quality):
+        return False
+    try:
+        return sha256((dst / before.path).read_bytes()) == before.sha256
+    except FileNotFoundError:
+        return False
 
 
 def _place(path: Path, root: Path) -> tuple[Path, str]:
@@ -355,7 +337,6 @@ def _write(path: Path, data: bytes) -> None:
 
 def _write_manifest(dst: Path, samples: Sequence[Sample], rows: Sequence[Row]) -> None:
     """What ``unmask train`` reads, and beside it where each picture comes from."""
-    names = {0: "real", 1: "fake", None: ""}
     with replacing(dst / MANIFEST) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(
@@ -374,7 +355,7 @@ def _write_manifest(dst: Path, samples: Sequence[Sample], rows: Sequence[Row]) -
                 known = (sample.dataset, sample.generator, sample.group, sample.video, sample.split)
                 made = (row.source_sha256, row.width, row.height, row.side, row.quality or "")
                 writer.writerow(
-                    [row.path, names[sample.label], *known, valid_text(row.source), *made]
+                    [row.path, NAMES[sample.label], *known, valid_text(row.source), *made]
                 )
 
 
@@ -386,5 +367,6 @@ def _write_left_out(dst: Path, rows: Sequence[Row]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["source", "label", "code", "reason"])
         for row in rows:
-            label = {0: "real", 1: "fake", None: ""}[row.label]
-            writer.writerow([valid_text(row.source), label, row.code, valid_text(row.reason)])
+            writer.writerow(
+                [valid_text(row.source), NAMES[row.label], row.code, valid_text(row.reason)]
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from collections import Counter
@@ -52,15 +53,13 @@ def equalize(
     """
     from unmask.equalize import EqualizeOptions, parse_range, plan_for
     from unmask.equalize import equalize as run
-    from unmask.sources import read_sources
+    from unmask.sources import fixed_part, read_sources
 
     if src == "-":
         raise ConfigError("equalize keeps the folders of its source; give a folder or a manifest")
     root = Path(src) if Path(src).is_dir() else Path(src).parent
-    if Path(src).is_dir() and dst.resolve().is_relative_to(root.resolve()):
-        raise ConfigError(
-            f"{dst} lies within {src}, so copies would be taken for inputs. Give another DST."
-        )
+    if not Path(src).exists() and glob.has_magic(src):
+        root = fixed_part(src)
     chosen = EqualizeOptions(
         sides=None if size is None else parse_range(size, "size"),
         qualities=parse_range(quality, "quality"),
