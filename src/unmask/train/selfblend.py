@@ -68,7 +68,8 @@ class SelfBlendSpec:
 
     # Mask
     part: float = 0.25
-    """How often it is eyes, nose or mouth in place of the whole face; 0 in the paper."""
+    """How often it is eyes, nose or mouth in place of the whole face, where that is large enough;
+    0 in the paper."""
     no_forehead: float = 0.25
     """Of whole faces, how often it ends at the eyebrows."""
     deform: float = 0.06
@@ -128,11 +129,17 @@ the template of alignment at 112 pixels and scale 1. Measured as the median of d
 _WITHOUT_FOREHEAD = 68
 """Points of iBUG 300-W: jaw 0-16, eyebrows 17-26, nose 27-35, eyes 36-47, mouth 48-67."""
 _PART_POINTS = ((*range(17, 27), *range(36, 48)), tuple(range(27, 36)), tuple(range(48, 68)))
-_PART_MARGIN = 1.25
+_PART_MARGIN = 1.4
 """The hull of a part's points, widened about its middle: they lie on its outline."""
 
-_LEAST_AREA = 64.0
-"""Square pixels; a smaller mask would be an edge without an inside."""
+_LEAST_AREA = 48
+"""Pixels; a smaller mask would be an edge without an inside."""
+_CLOSING = np.ones((7, 7), np.uint8)
+"""Black spots up to this size are part of a picture: pupils, nostrils."""
+_EDGE = 0.1
+"""How far from a picture's edge a mask ends before it is softened, as a share of its size."""
+_LEAST_SIGMA = 0.8
+"""Pixels; below it an edge is jagged."""
 _FIELD = 5
 """Side of the grid of random vectors that, enlarged smoothly, bends the mask."""
 
@@ -159,7 +166,7 @@ def self_blended(
 
     Raises:
         FaceError: If there are other than 5, 68 or 81 points, if most of them lie outside of the
-            picture, or if the face is smaller than 8 x 8 pixels.
+            picture, or if they enclose fewer than 48 pixels of it.
     """
     how = SelfBlendSpec() if spec is None else spec
     points = _checked(landmarks, image)
@@ -170,7 +177,7 @@ def self_blended(
     else:
         source = _mismatched(image, how, rng)
     source = _moved(source, hull, size, how, rng)
-    mask = _edged(_within_picture(hull, image, size), size, how, rng)
+    mask = _softened(_within_picture(_formed(hull, size, how, rng), image, size), size, how, rng)
     mask *= np.float32(rng.choice(how.ratios))
     return _blend(source, target, mask), mask
 
@@ -198,17 +205,21 @@ def _hull(
     """A drawn region of the face, 0 or 1 ``(H, W)``, and its size in pixels."""
     part = int(rng.integers(3)) if rng.random() < how.part else None
     bare = rng.random() < how.no_forehead
-    outline = _ellipse(points, part, bare, rng) if len(points) == 5 else _of(points, part, bare)
-    hull = np.zeros(image.shape[:2], np.uint8)
-    corners = cv2.convexHull(np.rint(outline).astype(np.int32))
-    cv2.fillConvexPoly(hull, corners, (1,))
-    area = float(np.count_nonzero(hull))
-    if area < _LEAST_AREA:
-        raise FaceError(
-            f"the landmarks enclose {area:.0f} pixels of the picture; at least {_LEAST_AREA:.0f} "
-            "are needed to blend a face onto itself."
-        )
-    return hull, math.sqrt(area)
+    for region in (part, None):  # a part of a small face may be too small
+        if len(points) == 5:
+            outline = _ellipse(points, region, bare, rng)
+        else:
+            outline = _of(points, region, bare)
+        hull = np.zeros(image.shape[:2], np.uint8)
+        corners = cv2.convexHull(np.rint(outline).astype(np.int32))
+        cv2.fillConvexPoly(hull, corners, (1,))
+        area = cv2.countNonZero(hull)
+        if area >= _LEAST_AREA:
+            return hull, math.sqrt(area)
+    raise FaceError(
+        f"the landmarks enclose {area} pixels of the picture; at least {_LEAST_AREA} are needed to "
+        "blend a face onto itself."
+    )
 
 
 def _ellipse(points: Points, part: int | None, bare: bool, rng: np.random.Generator) -> Points:
@@ -270,41 +281,50 @@ def _moved(
 
 
 def _within_picture(
-    hull: npt.NDArray[np.uint8], image: Image, size: float
+    region: npt.NDArray[np.uint8], image: Image, size: float
 ) -> npt.NDArray[np.uint8]:
     """The region without the black that alignment adds beyond a picture's edge, and near it.
 
     There the moved copy would show the edge twice, which no face swap does. A region most of which
     is black keeps it: then it is a dark picture.
     """
-    filled = cv2.threshold(cv2.max(cv2.max(*cv2.split(image)[:2]), image[:, :, 2]), 0, 1, 0)[1]
-    if cv2.countNonZero(filled) == filled.size:
-        return hull
-    closed = cv2.morphologyEx(np.asarray(filled, np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7)))
-    side = 2 * math.ceil(0.1 * size) + 1
-    kept = cv2.erode(closed, np.ones((side, side)), borderValue=(1,))
-    cut = np.asarray(cv2.bitwise_and(hull, kept), np.uint8)
-    return cut if 2 * cv2.countNonZero(cut) >= cv2.countNonZero(hull) else hull
+    red, green, blue = cv2.split(image)
+    brightest = np.asarray(cv2.max(cv2.max(red, green), blue), np.uint8)
+    if brightest.all():
+        return region
+    filled = cv2.morphologyEx(np.minimum(brightest, 1), cv2.MORPH_CLOSE, _CLOSING)
+    side = 2 * math.ceil(_EDGE * size) + 1
+    kept = cv2.erode(filled, np.ones((side, side), np.uint8), borderValue=(1,))
+    cut = np.where(np.asarray(kept, np.bool_), region, np.uint8(0))
+    return cut if 2 * cv2.countNonZero(cut) >= cv2.countNonZero(region) else region
 
 
-def _edged(
+def _formed(
     hull: npt.NDArray[np.uint8], size: float, how: SelfBlendSpec, rng: np.random.Generator
-) -> Mask:
-    """The region bent, widened or narrowed, with a soft edge; 1 at its middle."""
+) -> npt.NDArray[np.uint8]:
+    """The region bent, then widened or narrowed; 0 to 255."""
     height, width = hull.shape
     field = rng.standard_normal((_FIELD, _FIELD, 2)) * (how.deform * size)
     bend = cv2.resize(field.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     x = bend[:, :, 0] + np.arange(width, dtype=np.float32)
     y = bend[:, :, 1] + np.arange(height, dtype=np.float32)[:, None]
-    bent = cv2.remap(hull * np.uint8(255), x, y, cv2.INTER_LINEAR)
+    full = hull * np.uint8(255)
+    bent = cv2.remap(full, x, y, cv2.INTER_LINEAR)
     grow = rng.uniform(*how.grow) * size
     side = 2 * round(abs(grow)) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     formed = cv2.erode(bent, kernel) if grow < 0 else cv2.dilate(bent, kernel)
     if not cv2.countNonZero(formed):  # bent out of the picture, or thin and narrowed away
-        formed = hull
-    sigma = max(0.8, rng.uniform(*how.feather) * size)  # below, the edge is jagged
-    mask = cv2.GaussianBlur(np.asarray(formed, np.float32), (0, 0), sigma)
+        return full
+    return np.asarray(formed, np.uint8)
+
+
+def _softened(
+    region: npt.NDArray[np.uint8], size: float, how: SelfBlendSpec, rng: np.random.Generator
+) -> Mask:
+    """The region with a soft edge, 1 at its middle."""
+    sigma = max(_LEAST_SIGMA, rng.uniform(*how.feather) * size)
+    mask = cv2.GaussianBlur(np.asarray(region, np.float32), (0, 0), sigma)
     return np.asarray(mask / mask.max(), np.float32)
 
 
