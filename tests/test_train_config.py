@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from unmask.errors import ConfigError
+from unmask.train.augmentation import Augmentation, parse_augmentation
 from unmask.train.bench_config import read_config_file
 from unmask.train.config import PRESETS, TrainConfig, make_config, read_document, to_yaml
 
@@ -43,6 +44,15 @@ def test_the_layernorm_preset_is_that_of_gend():
     assert (found.uniformity, found.alignment, found.normalize, found.batch_size) == (
         0.5, 0.1, True, 128
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recipe", "augmentation"),
+    [("effort", "effort"), ("layernorm", "gend"), ("lora", "standard"), ("full", "standard")],
+)
+def test_a_recipe_has_its_own_augmentation_and_nothing_else_by_default(recipe, augmentation):
+    found = make_config(recipe, {}, {}, where="x")
+    assert (found.augmentation, found.equalise, found.self_blended) == (augmentation, False, 0)
 
 
 def test_flags_go_before_the_file_and_the_file_before_the_preset():
@@ -126,6 +136,11 @@ def test_a_file_of_another_kind_or_none_is_refused(tmp_path):
         ({"lr": 1e-5, "min_lr": 1e-3}, "min_lr is 0.001, above lr"),
         ({"orthogonality": 1}, "penalties of the recipe 'effort'; with 'lora'"),
         ({"layer_decay": 0.5}, "layer_decay is for the recipe 'full', not for 'lora'"),
+        ({"augmentation": "standart"}, r"augmentation is 'standart'. Did you mean 'standard'"),
+        ({"augmentation": "none, jpeg=2"}, "augmentation: jpeg is 2; it must be within 0 to 1"),
+        ({"self_blended": 1.1}, "self_blended is 1.1; it must be 0 to 1"),
+        ({"self_blended": 0.5, "faces": "none"}, "self_blended is 0.5, with faces 'none'"),
+        ({"self_blended": 0.5, "crop_scale": 0.8}, "a crop_scale of at least 1"),
         ({"std": [1, 0, 1]}, r"std is \(1.0, 0.0, 1.0\); each must be above 0"),
     ],
 )
@@ -191,6 +206,11 @@ def test_a_clip_without_the_residual_is_a_probe_and_with_it_effort(tmp_path):
          {"optimizer": "sgd", "lr": 0.1, "momentum": 0.8}),
         ("optimizer: {type: adam, adam: {amsgrad: false}}", {"optimizer": "adam"}),
         ("use_data_augmentation: false", {"augmentation": "none"}),
+        ("use_data_augmentation: true", {}),
+        ("data_aug: {flip_prob: 0.25}", {"augmentation": "none, flip=0.25"}),
+        ("data_aug: {rotate_prob: 1, rotate_limit: 5}",
+         {"augmentation": "none, affine=1, rotation=5"}),
+        ("data_aug: {quality_lower: 30}", {"augmentation": "none, jpeg=0.5, jpeg_quality=30-100"}),
         ("metric_scoring: eer", {}),
         ("frame_num: {train: 4}", {"frames_per_video": 4}),
     ],
@@ -234,3 +254,47 @@ def test_d34_as_many_epochs_as_are_asked_for(tmp_path):
     given = read_config_file(written(tmp_path / "a.yaml", "model_name: effort\nnEpochs: 10"))
     config = make_config(None, given.values, {}, where="a")
     assert Plan.of(config, 64).steps == 20
+
+
+PUBLISHED_AUGMENTATION = """
+model_name: effort
+use_data_augmentation: {use}
+data_aug: {{flip_prob: 0.5, rotate_prob: 0.5, rotate_limit: [-10, 10], blur_prob: 0.5,
+  blur_limit: [3, 7], brightness_prob: 0.5, brightness_limit: [-0.1, 0.1],
+  contrast_limit: [-0.1, 0.1], quality_lower: 40, quality_upper: 100}}
+"""
+
+
+def test_d31_the_augmentation_of_a_published_file_is_what_the_training_does(tmp_path):
+    # D31: the published loader does something else, whatever stands under data_aug.
+    path = written(tmp_path / "a.yaml", PUBLISHED_AUGMENTATION.format(use="true"))
+    given = read_config_file(path)
+    config = make_config(None, given.values, {}, where="a.yaml")
+    assert parse_augmentation(config.augmentation) == Augmentation(
+        flip=0.5, affine=0.5, rotation=10, blur=0.5, blur_sigma=(0.8, 1.4), tone=0.5,
+        brightness=0.1, contrast=0.1, jpeg=0.5, jpeg_quality=(40, 100),
+    )  # fmt: skip
+    assert given.ignored == ()
+
+
+def test_an_augmentation_that_is_switched_off_is_reported(tmp_path):
+    path = written(tmp_path / "a.yaml", PUBLISHED_AUGMENTATION.format(use="false"))
+    given = read_config_file(path)
+    assert given.values["augmentation"] == "none"
+    assert "data_aug has no effect: use_data_augmentation is false" in given.ignored[0]
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ("0.5", r"a.yaml: data_aug is 0.5; keys such as flip_prob were expected"),
+        ("{flip_pro: 1}", r"data_aug.flip_pro is not known. Did you mean 'flip_prob'"),
+        ("{rotate_limit: [-5, 10]}", r"rotate_limit is \[-5, 10\]; only ranges about 0, such as"),
+        ("{flip_prob: often}", r"data_aug.flip_prob is 'often'; a number or two of them"),
+        ("{blur_limit: [3, 5, 7]}", r"data_aug.blur_limit is \[3, 5, 7\]; a number or two"),
+    ],
+)
+def test_an_augmentation_that_is_not_understood_is_refused(tmp_path, section, sentence):
+    path = written(tmp_path / "a.yaml", f"model_name: effort\ndata_aug: {section}")
+    with pytest.raises(ConfigError, match=sentence):
+        read_config_file(path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tiny_detectors import noise_image, sample, write_picture, write_pictures
-from unmask.errors import ConfigError, OutputError, SourceError
+from unmask.errors import FaceError, OutputError, SourceError
 from unmask.faces import make_finder
 from unmask.faces.align import crop_face, template
 from unmask.images import Limits, file_sha256
@@ -17,10 +17,14 @@ from unmask.prepare import Stage
 from unmask.preprocess import Preprocess
 from unmask.train import crops as crops_module
 from unmask.train.alter import change_of
+from unmask.train.augment import apply
+from unmask.train.augmentation import parse_augmentation
 from unmask.train.batches import Share, crop_batches, tensor_batches
 from unmask.train.config import TrainConfig
 from unmask.train.crops import CachedCrop, Crops, crops_of
+from unmask.train.equalise import equalise
 from unmask.train.sampling import at_most_frames, sampler, slot_rng
+from unmask.train.selfblend import self_blended
 from unmask.types import FaceSpec, Sample
 
 STAGE = Stage(
@@ -279,6 +283,71 @@ def test_d29_frames_of_a_video_are_evenly_spaced_and_validation_keeps_all():
     assert at_most_frames(frames, None) == frames
 
 
+BLENDED = len(UNEVEN)
+"""The first index of a blended real."""
+
+
+@pytest.mark.parametrize("how", ["balanced", "shuffled"])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.8, 1.0])
+def test_a_share_of_the_fakes_is_blended_reals(how, share):
+    at = sampler(UNEVEN, how, 0, share)
+    count = 8 * 5 * 19
+    shown = [at(slot) for slot in range(count)]
+    blended = [index - BLENDED for index in shown if index >= BLENDED]
+    fakes = [index for index in shown if index < BLENDED and UNEVEN[index].label]
+    assert {UNEVEN[index].label for index in blended} == {0}
+    assert len(blended) == pytest.approx(share * (len(blended) + len(fakes)), abs=1)
+    before = sampler(UNEVEN, how, 0)
+    reals = [index for index in shown if index < BLENDED and not UNEVEN[index].label]
+    assert reals == [i for i in map(before, range(count)) if not UNEVEN[i].label]
+
+
+def test_blended_reals_and_fakes_come_from_their_data_sets_alike():
+    at = sampler(UNEVEN, "balanced", 0, 0.5)
+    shown = Counter()
+    for index in map(at, range(720)):
+        blended, own = divmod(index, BLENDED)
+        shown[blended, UNEVEN[own].label, UNEVEN[own].dataset] += 1
+    assert shown == {
+        (0, 0, "a"): 180, (0, 0, "b"): 180, (0, 1, "a"): 90, (0, 1, "c"): 90,
+        (1, 0, "a"): 90, (1, 0, "b"): 90,
+    }  # fmt: skip
+    assert {at(slot) for slot in range(720)} >= {BLENDED + i for i in range(12)}
+
+
+def test_each_pass_replaces_other_fakes():
+    at = sampler(UNEVEN, "shuffled", 0, 0.5)
+    kept = [{at(19 * number + n) for n in range(19)} & set(range(12, 19)) for number in range(6)]
+    assert len({frozenset(each) for each in kept}) > 1
+    assert set().union(*kept) == set(range(12, 19))
+
+
+@pytest.mark.parametrize("how", ["balanced", "shuffled"])
+def test_without_blending_the_order_is_the_same(how):
+    one, same = ([sampler(UNEVEN, how, 0, *share)(n) for n in range(60)] for share in ((), (0.0,)))
+    assert one == same
+
+
+def test_a_blended_real_stands_beside_itself_in_pairs():
+    samples = paired((0, "x"), (1, "x"), (0, "y"), (1, "y"), (0, "z"), (1, "z"))
+    at = sampler(samples, "paired", 0, 0.5)
+    for turn in range(12):
+        real, other = at(2 * turn), at(2 * turn + 1)
+        assert other == (real + 6 if turn % 2 else real + 1)
+
+
+def test_reals_alone_make_pairs_with_themselves():
+    samples = paired((0, ""), (0, ""), (1, ""))
+    at = sampler(samples, "paired", 0, 1.0)
+    assert {(at(2 * turn), at(2 * turn + 1)) for turn in range(8)} == {(0, 3), (1, 4)}
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_blending_needs_both_classes_in_any_order(label):
+    with pytest.raises(SourceError, match="shuffled batches with self-blended reals need real and"):
+        sampler(labelled((label, "a")), "shuffled", 0, 0.5)
+
+
 # Batches
 
 
@@ -296,20 +365,21 @@ def taken(batches, count: int, first: int = 0, share: Share = WHOLE):
 def batches(six, tmp_path):
     crops = cached(six, tmp_path / "cache")
 
-    def change(crop: CachedCrop, label: int, rng: np.random.Generator):
-        return np.roll(crop.image, int(rng.integers(32)), axis=0), label
+    def change(crop: CachedCrop, _blended: bool, rng: np.random.Generator):
+        return np.roll(crop.image, int(rng.integers(32)), axis=0)
 
-    def make(workers: int = 0, change=change):
+    shuffled = sampler(crops.samples, "shuffled", 0)
+
+    def make(workers: int = 0, change=change, at=shuffled):
         return crop_batches(
-            crops, sampler(crops.samples, "shuffled", 0), change, STAGE.preprocess,
-            batch_size=4, seed=5, workers=workers,
-        )  # fmt: skip
+            crops, at, change, STAGE.preprocess, batch_size=4, seed=5, workers=workers
+        )
 
     return make
 
 
 def test_a_batch_is_normalised_crops_and_their_labels(batches, six):
-    batch = taken(batches(change=lambda crop, label, _rng: (crop.image, label)), 1)[0]
+    batch = taken(batches(change=lambda crop, _blended, _rng: crop.image), 1)[0]
     at = sampler(six, "shuffled", 0)
     images = [STAGE.preprocess(noise_image(at(slot))) for slot in range(4)]
     assert batch.pixels.dtype == torch.float32
@@ -337,10 +407,22 @@ def test_shares_are_the_step_in_parts(batches):
         assert torch.equal(one.labels, torch.cat([first.labels, second.labels]))
 
 
-def test_an_altered_crop_is_brought_to_size_and_may_change_its_label(batches):
-    batch = taken(batches(change=lambda crop, _label, _rng: (crop.image[:20, :10], 1)), 1)[0]
+def test_an_altered_crop_is_brought_to_size(batches):
+    batch = taken(batches(change=lambda crop, _blended, _rng: crop.image[:20, :10]), 1)[0]
     assert batch.pixels.shape == (4, 3, 32, 32)
-    assert batch.labels.tolist() == [1, 1, 1, 1]
+
+
+def test_a_blended_real_is_a_fake_and_its_change_is_told(batches):
+    told: list[bool] = []
+
+    def change(crop: CachedCrop, blended: bool, _rng: np.random.Generator):
+        told.append(blended)
+        return crop.image
+
+    batch = taken(batches(change=change, at=[0, 1, 6, 2].__getitem__), 1)[0]
+    assert told == [False, False, True, False]
+    assert batch.labels.tolist() == [0, 1, 1, 0]
+    assert torch.equal(batch.pixels[2], batch.pixels[0])
 
 
 def test_tensors_are_shared_out_too():
@@ -355,22 +437,32 @@ def test_tensors_are_shared_out_too():
 
 def test_none_leaves_a_crop_as_it_is():
     crop = CachedCrop(noise_image(0), None)
-    image, label = change_of(TrainConfig(augmentation="none"))(crop, 1, slot_rng(0, 0))
+    image = change_of(TrainConfig(augmentation="none"))(crop, False, slot_rng(0, 0))
     assert image is crop.image
-    assert label == 1
 
 
 def test_an_alteration_follows_from_seed_and_slot():
     crop = CachedCrop(noise_image(0, (120, 120)), None)
-    change = change_of(TrainConfig(augmentation="probe"))
-    one, same, other = (change(crop, 0, slot_rng(0, slot))[0] for slot in (3, 3, 4))
+    change = change_of(TrainConfig(augmentation="standard", equalise=True))
+    one, same, other = (change(crop, False, slot_rng(0, slot)) for slot in (3, 3, 4))
     assert (one == same).all()
-    assert one.shape != other.shape or (one != other).any()
+    assert (one != other).any()
 
 
-def test_an_unknown_alteration_is_refused():
-    with pytest.raises(ConfigError, match=r"augmentation is 'prob'. Did you mean 'probe'"):
-        change_of(TrainConfig(augmentation="prob"))
+def test_a_crop_is_blended_then_equalised_then_augmented():
+    points = template(120, 1.3).astype(np.float32)
+    crop = CachedCrop(noise_image(0, (120, 120)), points)
+    config = TrainConfig(augmentation="standard, flip=1", equalise=True)
+    rng = slot_rng(0, 0)
+    blended, _ = self_blended(crop.image, points, rng)
+    expected = apply(equalise(blended, rng), parse_augmentation("standard, flip=1"), rng)
+    assert (change_of(config)(crop, True, slot_rng(0, 0)) == expected).all()
+
+
+def test_a_crop_without_points_cannot_be_blended():
+    crop = CachedCrop(noise_image(0), None)
+    with pytest.raises(FaceError, match="cannot outline a face"):
+        change_of(TrainConfig())(crop, True, slot_rng(0, 0))
 
 
 def test_a_picture_s_crop_survives_any_name(tmp_path):

@@ -19,9 +19,9 @@ from unmask.types import Image
 
 __all__ = ["Batch", "Batches", "Change", "Share", "crop_batches", "tensor_batches"]
 
-Change = Callable[[CachedCrop, int, np.random.Generator], tuple[Image, int]]
-"""Given a crop, its label and where chance comes from: the altered picture, and the label that it
-has now (a real blended with itself is a fake)."""
+Change = Callable[[CachedCrop, bool, np.random.Generator], Image]
+"""Given a crop, whether it is to be blended with itself, and where chance comes from: the altered
+picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ def crop_batches(
 
     Args:
         crops: Of the training part.
-        at: From the number of a slot to that of its crop, see :mod:`unmask.train.sampling`.
+        at: From the number of a slot to that of its crop; ``len(crops.samples) + i`` is crop ``i``
+            blended with itself, which makes it a fake. See :mod:`unmask.train.sampling`.
         change: What is done to each crop.
         preprocess: Of the detector.
         batch_size: Of a whole step.
@@ -70,12 +71,11 @@ def crop_batches(
     """
 
     def one(slot: int) -> tuple[Image, int]:
-        index = at(slot)
-        label = crops.samples[index].label or 0
-        image, now = change(crops[index], label, slot_rng(seed, slot))
+        blended, index = divmod(at(slot), len(crops.samples))
+        image = change(crops[index], bool(blended), slot_rng(seed, slot))
         if image.shape[:2] != (preprocess.height, preprocess.width):
             image = preprocess.resize(image)
-        return image, now
+        return image, 1 if blended else crops.samples[index].label or 0
 
     def batches(first: int, share: Share) -> Iterator[Batch]:
         size = batch_size // share.count

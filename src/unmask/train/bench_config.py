@@ -42,8 +42,6 @@ _IGNORED: Mapping[str, str] = {
     ),
     "cuda": "the device is said on the command line (--device)",
     "workers": "the number of threads is said on the command line (--workers)",
-    "data_aug": "give 'augmentation' a preset by name; the released weights were trained with "
-    "other values than those in the file",
 }
 _PLAIN: Mapping[str, str] = {
     "train_batchSize": "batch_size",
@@ -66,8 +64,25 @@ _OPTIMIZER: Mapping[str, str] = {
 _OF_A_RECIPE = ("use_svd", "svd_rank", "base", "model_name")
 _WITH_RULES = (
     *("optimizer", "lr_scheduler", "loss_func", "metric_scoring", "frame_num"),
-    "use_data_augmentation",
+    *("use_data_augmentation", "data_aug"),
 )
+_CHANCES: Mapping[str, str] = {
+    "flip_prob": "flip",
+    "rotate_prob": "affine",
+    "blur_prob": "blur",
+    "brightness_prob": "tone",
+}
+"""Keys of ``data_aug`` that are probabilities, and the knobs of our augmentation."""
+_EITHER_WAY: Mapping[str, str] = {
+    "rotate_limit": "rotation",
+    "brightness_limit": "brightness",
+    "contrast_limit": "contrast",
+}
+"""Keys that are a number, or two of which one is the other's negative."""
+_ENDS = ("blur_limit", "quality_lower", "quality_upper")
+"""Keys that are ends of ranges."""
+_JPEG_CHANCE = 0.5
+"""Of DeepfakeBench's loader (``abstract_dataset.py``), where no key says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +129,7 @@ def _of_bench(document: Mapping[str, Any], path: Path) -> Given:
         values["frames_per_video"] = frames["train"]
         if "test" in frames:
             ignored.append(f"{path}: frame_num.test has no effect: validation takes all frames")
-    if document.get("use_data_augmentation") is False:
-        values["augmentation"] = "none"
+    values |= _augmentation(document, path, ignored)
     return Given(values, tuple(ignored))
 
 
@@ -132,6 +146,58 @@ def _recipe(document: Mapping[str, Any], path: Path) -> dict[str, object]:
     if document.get("base") is not None:
         found["backbone"] = document["base"]
     return found
+
+
+def _augmentation(document: Mapping[str, Any], path: Path, ignored: list[str]) -> dict[str, object]:
+    section = document.get("data_aug")
+    if document.get("use_data_augmentation") is False:
+        if section is not None:
+            ignored.append(f"{path}: data_aug has no effect: use_data_augmentation is false")
+        return {"augmentation": "none"}
+    return {} if section is None else {"augmentation": _in_our_words(section, path)}
+
+
+def _in_our_words(section: object, path: Path) -> str:
+    """What ``data_aug`` says (D31: the loader of the published Effort training reads none of it).
+
+    The loader for which the keys were made flips, rotates, blurs, changes brightness and contrast,
+    and compresses likewise. It also changes colours in two ways that no key names; those are left
+    out, and brightness changes as often as its own key says.
+    """
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{path}: data_aug is {section!r}; keys such as flip_prob were expected")
+    known = (*_CHANCES, *_EITHER_WAY, *_ENDS)
+    for key in section:
+        if key not in known:
+            raise ConfigError(f"{path}: data_aug.{key} is not known. {near_names(key, known)}")
+    ends = {key: _ends(value, f"{path}: data_aug.{key}") for key, value in section.items()}
+    knobs = {_CHANCES[key]: f"{ends[key][0]:.10g}" for key in _CHANCES if key in ends}
+    for key, knob in _EITHER_WAY.items():
+        if key in ends:
+            low, high = ends[key]
+            if low not in (-high, high):
+                raise ConfigError(
+                    f"{path}: data_aug.{key} is {section[key]!r}; only ranges about 0, such as "
+                    f"[{-abs(high):g}, {abs(high):g}], are supported"
+                )
+            knobs[knob] = f"{high:.10g}"
+    if "blur_limit" in ends:
+        # OpenCV's sigma for a kernel of so many pixels, which is what the loader blurs with.
+        low, high = (0.3 * ((side - 1) / 2 - 1) + 0.8 for side in ends["blur_limit"])
+        knobs["blur_sigma"] = f"{low:.10g}-{high:.10g}"
+    if "quality_lower" in ends or "quality_upper" in ends:
+        low, high = ends.get("quality_lower", (99.0,))[0], ends.get("quality_upper", (100.0,))[0]
+        knobs |= {"jpeg": f"{_JPEG_CHANCE}", "jpeg_quality": f"{low:.10g}-{high:.10g}"}
+    return ", ".join(["none", *(f"{knob}={value}" for knob, value in knobs.items())])
+
+
+def _ends(value: object, name: str) -> tuple[float, float]:
+    """A number twice, or two numbers."""
+    both = value if isinstance(value, list) else [value, value]
+    numbers = [float(each) for each in both if isinstance(each, int | float)]
+    if len(both) != 2 or len(numbers) != 2:
+        raise ConfigError(f"{name} is {value!r}; a number or two of them were expected")
+    return numbers[0], numbers[1]
 
 
 def _optimizer(section: object, path: Path, ignored: list[str]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from unmask.errors import ConfigError, near_names
 from unmask.models.configuration import Recipe, Tuning
+from unmask.train.augmentation import parse_augmentation
 
 __all__ = ["PRESETS", "TrainConfig", "checked_keys", "make_config", "read_document", "to_yaml"]
 
@@ -72,8 +73,16 @@ class TrainConfig:
     """``balanced`` shows both classes equally often, and within a class every data set;
     ``paired`` puts a fake beside the real that it was made from (column ``pair``);
     ``shuffled`` shows every sample once per epoch."""
-    augmentation: str = "probe"
-    """Name of the preset that alters training crops; ``none`` leaves them as they are."""
+    augmentation: str = "standard"
+    """How training crops are altered, alike for both classes: ``none``, ``probe``, ``standard``,
+    ``strong``, ``effort`` or ``gend``, with changes where they follow, such as
+    ``standard, jpeg=0.9``; see :mod:`unmask.train.augmentation`."""
+    equalise: bool = False
+    """Whether every crop first gets a size and a compression from one distribution for all
+    sources, see :mod:`unmask.train.equalise`."""
+    self_blended: float = 0.0
+    """Share of the fakes in whose place reals blended with themselves are shown, see
+    :mod:`unmask.train.selfblend`."""
 
     # How long, and how much at once
     epochs: float = 5.0
@@ -153,6 +162,7 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {value}; it must be {_range(low, high)}")
         for name in _CHOICES:
             _check_choice(name, getattr(self, name))
+        parse_augmentation(self.augmentation)
         _check_together(self)
 
     def tuning(self) -> Tuning:
@@ -168,6 +178,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "least_face_px": (1, 10_000),
     "resolution": (16, 4096),
     "frames_per_video": (1, math.inf),
+    "self_blended": (0, 1),
     "epochs": (_TINY, 100_000),
     "steps": (1, math.inf),
     "batch_size": (1, 100_000),
@@ -200,6 +211,7 @@ _GEND: Mapping[str, Any] = {
     "outputs": 2,
     "normalize": True,
     "head_start": "random",
+    "augmentation": "gend",
     "batch_size": 128,
     "epochs": 30.0,
     "precision": "bfloat16",
@@ -211,11 +223,13 @@ _GEND: Mapping[str, Any] = {
     "alignment": 0.1,
 }
 PRESETS: Mapping[Recipe, Mapping[str, Any]] = {
-    # The released recipe of YZY-stack/Effort-AIGI-Detection: coupled weight decay, no schedule.
+    # The released recipe of YZY-stack/Effort-AIGI-Detection: coupled weight decay, no schedule,
+    # and the augmentation of its code (that of its settings file is never read, D31).
     "effort": {
         "outputs": 2,
         "head_start": "random",
         "sampling": "shuffled",
+        "augmentation": "effort",
         "epochs": 10.0,
         "evaluations_per_epoch": 2,
         "optimizer": "adam",
@@ -370,6 +384,12 @@ def _check_together(config: TrainConfig) -> None:
     if config.layer_decay != 1 and config.recipe != "full":
         raise ConfigError(
             f"layer_decay is for the recipe 'full', not for {config.recipe!r}; leave it at 1"
+        )
+    if config.self_blended and (config.faces == "none" or config.crop_scale < 1):
+        raise ConfigError(
+            f"self_blended is {config.self_blended}, with faces {config.faces!r} and a crop_scale "
+            f"of {config.crop_scale}; a face can be blended onto itself where the whole of it is "
+            "seen: faces 'largest' and a crop_scale of at least 1"
         )
     if config.std is not None and min(config.std) <= 0:
         raise ConfigError(f"std is {config.std}; each must be above 0")

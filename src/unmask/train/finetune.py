@@ -172,7 +172,7 @@ def finetune(
     stage, start = _start(config, options)
     with place.main_process_first():  # the others find the crops in the cache
         data = _data(samples, config, options, stage, progress)
-    order = sampler(data.train.samples, config.sampling, config.seed)
+    order = sampler(data.train.samples, config.sampling, config.seed, config.self_blended)
     job = _Job(config, options, place, stage, start, data)
     setting = Setting(config, data.sha256, start.base.sha256 or "", options.command, versions())
     folder = RunFolder(options.folder)

@@ -29,7 +29,9 @@ _PAIR = "pair"
 """The column of a list that names what a fake and its real have in common."""
 
 
-def sampler(samples: Sequence[Sample], how: Sampling, seed: int) -> Callable[[int], int]:
+def sampler(
+    samples: Sequence[Sample], how: Sampling, seed: int, self_blended: float = 0.0
+) -> Callable[[int], int]:
     """A function from the number of a slot to the index of its sample.
 
     ``shuffled``: each sample once per pass, each pass in another order. ``balanced``: slots are
@@ -38,19 +40,31 @@ def sampler(samples: Sequence[Sample], how: Sampling, seed: int) -> Callable[[in
     the column ``pair`` and the same data set), pairs in shuffled passes; samples of a pair that
     has several of a class come in turn; what has no partner is put beside another that has none.
 
+    In place of a share of the fakes stand reals that are to be blended with themselves. Such a real
+    has the index ``len(samples) + i``, where ``i`` is its own. They are spread evenly over slots;
+    ``balanced`` takes them from the data sets of reals in turn, ``paired`` takes the real that
+    stands before, and ``shuffled`` all reals in passes of their own.
+
     Args:
         samples: Of both classes.
         how: One of the three.
         seed: Of the order.
+        self_blended: That share of the fakes, 0 to 1. At 1 no fake is shown, and each real of
+            ``paired`` stands before itself blended.
 
     Raises:
         SourceError: If pairs are asked for and there are none, or a class has no sample.
     """
-    if how == "shuffled":
-        return _Stream(tuple(range(len(samples))), seed, "all").at
+    stream = _Stream(tuple(range(len(samples))), seed, "all")
+    if how == "shuffled" and not self_blended:
+        return stream.at
     if {sample.label for sample in samples} != {0, 1}:
-        raise SourceError(f"{how} batches need real and fake samples; one class is missing")
-    return _paired(samples, seed) if how == "paired" else _balanced(samples, seed)
+        blends = " with self-blended reals" if self_blended else ""
+        raise SourceError(f"{how} batches{blends} need real and fake samples; one class is missing")
+    if how == "shuffled":
+        return _replaced(samples, stream, self_blended)
+    chosen = _paired if how == "paired" else _balanced
+    return chosen(samples, seed, self_blended)
 
 
 def slot_rng(seed: int, slot: int) -> np.random.Generator:
@@ -93,34 +107,73 @@ def _order(name: str, seed: int, number: int, count: int) -> npt.NDArray[np.int6
     return np.random.default_rng([seed, own, number]).permutation(count)
 
 
-def _balanced(samples: Sequence[Sample], seed: int) -> Callable[[int], int]:
-    cells: dict[int, dict[str, list[int]]] = {0: {}, 1: {}}
-    for index, sample in enumerate(samples):
-        cells[sample.label or 0].setdefault(sample.dataset, []).append(index)
-    streams = {
-        label: [
-            _Stream(tuple(found), seed, f"{label}/{name}") for name, found in sorted(sets.items())
-        ]
-        for label, sets in cells.items()
-    }
+def _blended(number: int, share: float) -> int | None:
+    """Of fakes counted from 0, how many before this one are blended; None if this one is not."""
+    before = int(number * share)
+    return before if int((number + 1) * share) > before else None
+
+
+def _replaced(samples: Sequence[Sample], stream: _Stream, share: float) -> Callable[[int], int]:
+    """The shuffled order, with a share of each pass's fakes replaced; which, is drawn anew."""
+    seed = stream.seed
+    fakes = [index for index, sample in enumerate(samples) if sample.label == 1]
+    place_of = {index: place for place, index in enumerate(fakes)}
+    reals = tuple(index for index, sample in enumerate(samples) if sample.label == 0)
+    blends = _Stream(reals, seed, "blended")
 
     def at(slot: int) -> int:
-        turn, label = divmod(slot, 2)
-        own = streams[label]
-        position, number = divmod(turn, len(own))
-        return own[number].at(position)
+        index = stream.at(slot)
+        place = place_of.get(index)
+        if place is None:
+            return index
+        number = slot // len(samples)
+        rank = int(_order("replaced", seed, number, len(fakes))[place])
+        blend = _blended(number * len(fakes) + rank, share)
+        return index if blend is None else len(samples) + blends.at(blend)
 
     return at
 
 
-def _paired(samples: Sequence[Sample], seed: int) -> Callable[[int], int]:
-    pairs = _pairs(samples)
+def _balanced(samples: Sequence[Sample], seed: int, share: float) -> Callable[[int], int]:
+    cells: dict[int, dict[str, list[int]]] = {0: {}, 1: {}}
+    for index, sample in enumerate(samples):
+        cells[sample.label or 0].setdefault(sample.dataset, []).append(index)
+
+    def streams(label: int, name: str) -> list[_Stream]:
+        sets = sorted(cells[label].items())
+        return [_Stream(tuple(found), seed, f"{name}/{dataset}") for dataset, found in sets]
+
+    reals, fakes, blends = streams(0, "0"), streams(1, "1"), streams(0, "blended")
+
+    def at(slot: int) -> int:
+        turn, label = divmod(slot, 2)
+        if not label:
+            return _in_turn(reals, turn)
+        blend = _blended(turn, share)
+        if blend is not None:
+            return len(samples) + _in_turn(blends, blend)
+        return _in_turn(fakes, turn - int(turn * share))
+
+    return at
+
+
+def _in_turn(streams: Sequence[_Stream], turn: int) -> int:
+    position, number = divmod(turn, len(streams))
+    return streams[number].at(position)
+
+
+def _paired(samples: Sequence[Sample], seed: int, share: float) -> Callable[[int], int]:
+    if share == 1:  # nothing but reals, each its own partner
+        pairs = [([index], [index]) for index, sample in enumerate(samples) if sample.label == 0]
+    else:
+        pairs = _pairs(samples)
     stream = _Stream(tuple(range(len(pairs))), seed, "pairs")
 
     def at(slot: int) -> int:
         turn, label = divmod(slot, 2)
-        members = pairs[stream.at(turn)][label]
-        return members[turn // len(pairs) % len(members)]
+        blended = label == 1 and _blended(turn, share) is not None
+        members = pairs[stream.at(turn)][0 if blended else label]
+        return members[turn // len(pairs) % len(members)] + blended * len(samples)
 
     return at
 
