@@ -212,7 +212,12 @@ def test_the_input_can_be_larger_than_the_tower_s_own(train, tmp_path):
     assert (preprocess.height, preprocess.width) == (40, 40)
 
 
-def test_faces_are_learnt_from_where_there_are_some(cli, tower, astronaut, tmp_path):
+BLENDED = ("--augmentation", "strong, cutout=1", "--set", "equalise=true", "--set",
+           "self_blended=0.5")  # fmt: skip
+
+
+@pytest.mark.parametrize("blended", [False, True])
+def test_faces_are_learnt_from_where_there_are_some(cli, tower, astronaut, tmp_path, blended):
     folder = tmp_path / "set"
     for number in range(6):
         face = astronaut[: 300 + number, 80:380]
@@ -221,7 +226,8 @@ def test_faces_are_learnt_from_where_there_are_some(cli, tower, astronaut, tmp_p
     write_picture(folder / "real" / "none.png", noise_image(0))
     outcome = cli("train", folder, "-o", tmp_path / "mine", "--recipe", "layernorm", "--steps", 2,
                   "--batch-size", 4, "--backbone", tower, "--augmentation", "none", "--scale", 1.5,
-                  "--cache", tmp_path / "cache", "--device", "cpu")  # fmt: skip
+                  "--cache", tmp_path / "cache", "--device", "cpu",
+                  *(BLENDED if blended else ()))  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert "none.png (no_face)" in outcome.err
     spec = load_model(tmp_path / "mine").spec
@@ -266,7 +272,7 @@ def _run(arguments: list[str], kill_at: int, environment: dict[str, str]) -> Non
     main()
 
 
-LONG = ("--recipe", "effort", "--batch-size", "8", "--steps", "12", "--augmentation", "probe",
+LONG = ("--recipe", "effort", "--batch-size", "8", "--steps", "12", "--augmentation", "strong",
         "--set", "checkpoint_steps=5", "--set", "ema=0.9")  # fmt: skip
 
 

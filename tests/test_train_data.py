@@ -425,6 +425,31 @@ def test_a_blended_real_is_a_fake_and_its_change_is_told(batches):
     assert torch.equal(batch.pixels[2], batch.pixels[0])
 
 
+class Faces:
+    """Aligned faces in memory: ``UNEVEN``."""
+
+    samples = tuple(UNEVEN)
+
+    def __getitem__(self, index: int) -> CachedCrop:
+        return CachedCrop(noise_image(index, (64, 64)), template(64, 1.3).astype(np.float32))
+
+
+@pytest.mark.parametrize("how", ["balanced", "shuffled"])
+def test_steps_with_blended_reals_are_the_same_in_parts_and_after_a_resume(how):
+    config = TrainConfig(augmentation="strong", equalise=True, self_blended=0.5)
+    at = sampler(UNEVEN, how, 3, config.self_blended)
+    made = crop_batches(
+        Faces(), at, change_of(config), replace(STAGE.preprocess, height=64, width=64),
+        batch_size=8, seed=3, workers=2,
+    )  # fmt: skip
+    whole = taken(made, 4)
+    parts = [taken(made, 2, first=2, share=Share(number, 2)) for number in (0, 1)]
+    for step, halves in zip(whole[2:], zip(*parts, strict=True), strict=True):
+        assert torch.equal(step.pixels, torch.cat([half.pixels for half in halves]))
+        assert torch.equal(step.labels, torch.cat([half.labels for half in halves]))
+    assert any(at(slot) >= len(UNEVEN) for slot in range(32))
+
+
 def test_tensors_are_shared_out_too():
     pixels, labels = torch.arange(48.0).reshape(4, 3, 2, 2), torch.tensor([0, 1, 1, 0])
     found = taken(tensor_batches(pixels, labels), 2, share=Share(1, 2))
