@@ -228,6 +228,66 @@ def test_too_few_reals_are_refused_before_anything_is_scored(
     assert "Give more reals, or a larger target (--fpr 0.05)." in outcome.err
 
 
+def write_list(folder: Path, rows: Sequence[tuple[Path, str]]) -> Path:
+    with (folder / "mine.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *rows])
+    return folder / "mine.csv"
+
+
+def test_one_picture_listed_often_is_refused_before_anything_is_scored(
+    cli: Cli, folder: Path, data: Path, tmp_path: Path
+) -> None:
+    listed = write_list(tmp_path, [(data.parent / "0.png", "real")] * 200)
+    outcome = cli("calibrate", folder, listed, "--in-place", "--fpr", 0.01)
+    assert outcome.code == 2
+    assert "needs at least 100 reals; 1 are there" in outcome.err
+    assert "scoring" not in outcome.err
+
+
+def test_copies_of_one_picture_are_refused_once_they_are_read(
+    cli: Cli, folder: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "real").mkdir()
+    for number in range(20):
+        shutil.copy(data.parent / "0.png", tmp_path / "real" / f"{number}.png")
+    outcome = cli("calibrate", folder, tmp_path / "real", "--in-place", "--fpr", 0.05)
+    assert outcome.code == 2
+    assert "needs at least 20 reals; 1 are there" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a\nb", "a\tb", "\x1b[31m", "a\u202eb", "a\u2028b", "x" * 201]
+)
+def test_a_name_that_is_not_one_visible_line_is_refused(
+    cli: Cli, folder: Path, data: Path, name: str
+) -> None:
+    outcome = cli("calibrate", folder, data, "--in-place", "--fpr", 0.2, "--name", name)
+    assert outcome.code == 2
+    assert "visible" in outcome.err
+
+
+def test_a_name_with_markup_is_text_in_the_card(cli: Cli, folder: Path, data: Path) -> None:
+    name = "<img src=x onerror=alert(1)> [a](b) ```"
+    cli("calibrate", folder, data, "--in-place", "--fpr", 0.2, "--name", name)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Data: \\<img src=x onerror=alert(1)\\> \\[a\\](b) \\`\\`\\`;" in card
+    assert card.rstrip().endswith("````")
+
+
+def test_a_map_that_is_no_better_is_told_and_not_stored(
+    cli: Cli, folder: Path, data: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    cli("calibrate", folder, data, "-o", first, "--fpr", 0.2)
+    outcome = cli("calibrate", first, data, "-o", second, "--fpr", 0.2)
+    assert outcome.code == 0
+    assert "the map to P(fake) stays as it was" in outcome.err
+    assert "not stored (--force stores it)" in (second / "README.md").read_text(encoding="utf-8")
+    cli("calibrate", first, data, "-o", second, "--fpr", 0.2, "--force", "--overwrite")
+    record = load(second, device="cpu").model.spec.calibration_record
+    assert (record["method"], record["fitted"]["is_better"]) == ("temperature", False)
+
+
 def test_what_was_not_scored_is_told(cli: Cli, folder: Path, data: Path, tmp_path: Path) -> None:
     own = Path(shutil.copytree(data.parent, tmp_path / "own"))
     (own / "7.png").write_bytes(b"no picture")

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unmask.errors import ConfigError, MetricUndefined
+from unmask.errors import ConfigError, MetricUndefined, ScoresError
 from unmask.evaluate.calibration import fit_temperature, sigmoid
 from unmask.evaluate.recalibration import EVEN, Affine, recalibrate
 from unmask.evaluate.recalibration_text import card_section, to_text
-from unmask.evaluate.table import Scores, data_hash, texts
+from unmask.evaluate.table import Scores, data_hash, joined, select, texts
 
 TRUE = Affine(2.5)
 """What the drawn labels follow."""
@@ -157,7 +157,7 @@ def test_items_without_score_or_label_count_nowhere() -> None:
 
 def test_frames_of_few_videos_are_pointed_out() -> None:
     scores = table()
-    grouped = replace(scores, group=texts(f"v{number // 10}" for number in range(600)))
+    grouped = replace(scores, group=texts(f"v{number // 3}" for number in range(600)))
     notes = recalibrate(grouped, 1.0, source="mine").notes
     assert any("too narrow" in note for note in notes)
     assert not recalibrate(scores, 1.0, source="mine").notes
@@ -165,10 +165,88 @@ def test_frames_of_few_videos_are_pointed_out() -> None:
 
 def test_too_few_groups_to_compare_by_are_said() -> None:
     scores = table()
-    one = replace(scores, group=texts(["g"] * 600))
+    one = replace(scores, group=np.where(scores.label == 1, "g", scores.group).astype(object))
     found = recalibrate(one, 1.0, source="mine")
     assert found.compared == ()
     assert any("the maps are not compared" in note for note in found.notes)
+    assert (found.method, found.after, found.fitted.is_better) == ("none", Affine(1.0), None)
+    assert any("cannot be told, so it is not stored" in note for note in found.notes)
+
+
+def test_a_map_that_is_no_better_on_other_groups_is_not_stored() -> None:
+    # The present temperature is that of the labels; one fitted to few of them is worse.
+    scores = table(120, seed=3)
+    found = recalibrate(scores, TRUE.temperature, source="mine", target_fprs=(0.05,))
+    none, temperature, *_ = found.compared
+    assert temperature.log_loss > none.log_loss
+    assert (found.method, found.after) == ("none", Affine(TRUE.temperature))
+    assert (found.fitted.method, found.fitted.is_better) == ("temperature", False)
+    assert any("so it is not stored (--force stores it)" in note for note in found.notes)
+    assert "temperature 2.5 as before" in to_text(found)
+    assert found.record()["fitted"]["is_better"] is False
+
+
+def test_the_points_of_a_kept_map_are_on_that_map() -> None:
+    scores = table(120, seed=3)
+    found = recalibrate(scores, TRUE.temperature, source="mine", target_fprs=(0.05,))
+    reals = sigmoid(scores.logit[scores.label == 0] / TRUE.temperature)
+    assert np.mean(reals >= found.points[0].fake_at) == found.outcomes[0].false_alarms <= 0.05
+
+
+def test_a_map_that_is_no_better_is_stored_by_force() -> None:
+    scores = table(120, seed=3)
+    found = recalibrate(scores, 2.5, source="mine", target_fprs=(0.05,), force=True)
+    assert found.method == "temperature"
+    assert found.after.temperature == found.fitted.temperature != 2.5
+    assert any("stored all the same (--force)" in note for note in found.notes)
+
+
+def test_a_map_that_is_better_is_stored_without_a_note() -> None:
+    found = recalibrate(table(), 1.0, source="mine")
+    assert (found.method, found.fitted.is_better, found.notes) == ("temperature", True, ())
+
+
+def repeated(scores: Scores, rows: slice, times: int) -> Scores:
+    """The rows again, as other files with the same bytes and in groups of their own."""
+    shas = replace(scores, sha256=texts(f"{number:064x}" for number in range(len(scores))))
+    again = select(shas, np.tile(np.arange(len(scores))[rows], times))
+    names = texts(f"copy{number}" for number in range(len(again)))
+    return joined([shas, replace(again, source=names, group=names)])
+
+
+def test_copies_of_one_file_count_once() -> None:
+    scores = table()
+    once, often = (
+        recalibrate(each, 1.0, source="mine")
+        for each in (scores, repeated(scores, slice(0, 5), 50))
+    )
+    assert once.after == often.after
+    assert (often.n_real, often.n_fake, often.n_groups) == (once.n_real, once.n_fake, 600)
+    assert often.n_repeated == often.record()["n_repeated"] == 250
+    assert any("250 items have the bytes of another one" in note for note in often.notes)
+
+
+def test_one_real_repeated_is_not_enough_for_a_target() -> None:
+    scores = reals_of(table(30))
+    many = repeated(scores, slice(0, 1), 200)
+    with pytest.raises(MetricUndefined, match="at least 100 reals; 30 are there"):
+        recalibrate(many, 1.0, source="mine", target_fprs=(0.01,))
+
+
+def test_frames_of_few_videos_are_not_enough_for_a_target() -> None:
+    scores = reals_of(table())
+    grouped = replace(scores, group=texts(f"v{number // 10}" for number in range(600)))
+    with pytest.raises(MetricUndefined, match=r"at least 100 groups .*; 600 of 60 are"):
+        recalibrate(grouped, 1.0, source="mine", target_fprs=(0.01,))
+    assert recalibrate(grouped, 1.0, source="mine", target_fprs=(0.05,)).n_groups == 60
+
+
+def test_a_file_that_is_real_and_fake_is_refused() -> None:
+    scores = repeated(table(), slice(0, 1), 1)
+    labels = scores.label.copy()
+    labels[-1] = 1 - labels[0]
+    with pytest.raises(ScoresError, match="s0 and copy0 are one file"):
+        recalibrate(replace(scores, label=labels), 1.0, source="mine")
 
 
 def test_no_shift_is_the_default() -> None:
@@ -250,3 +328,24 @@ def test_the_card_names_the_data_with_counts_and_hash() -> None:
     assert found.sha256 in card
     assert "unmask calibrate a b" in card
     assert "| `fpr5` |" in card
+
+
+HOSTILE = "x</p><script>a</script> [b](http://c) `d` | e & <!-- ![f](g) https://h"
+
+
+def test_the_name_of_the_data_is_no_markup_in_the_card() -> None:
+    card = card_section(recalibrate(table(), 1.0, source=HOSTILE + "\n# I\n\n<b>"), "unmask")
+    (line,) = (line for line in card.splitlines() if "Data:" in line)
+    for markup in ("<", "[", "]", "`d", "|", "&", "!"):
+        assert all(line[at - 1] == "\\" for at in places(line, markup)), markup
+    assert "https\\://h" in line
+    assert [each for each in card.splitlines() if each.startswith("#")] == ["## Calibration"]
+
+
+def places(text: str, part: str) -> list[int]:
+    return [at for at in range(len(text)) if text.startswith(part, at)]
+
+
+def test_the_command_does_not_leave_its_block_in_the_card() -> None:
+    card = card_section(recalibrate(table(), 1.0, source="mine"), "unmask 'a\n```\n# B' ````")
+    assert card.endswith("`````\nunmask 'a\\n```\\n# B' ````\n`````")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from unmask.types import Sample
 
 __all__ = ["calibrate"]
+
+_LONGEST_NAME = 200
 
 
 def calibrate(
@@ -80,6 +83,10 @@ def calibrate(
         list[str] | None,
         typer.Option(help="NAME=real or NAME=fake: what a class is that is not known; repeat."),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Store the new map even where P(fake) gets no better by it."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the cross-validation.")] = 0,
     json_text: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout, not the table.")
@@ -114,6 +121,7 @@ def calibrate(
     if faces == "none" and finder is not None:
         raise ConfigError("--faces none looks for no face, so there is no --finder to choose")
     labels = options.labels(label or [])
+    _check_name(name)
     place = _place(
         detector, output, in_place=in_place, overwrite=overwrite, revision=revision, offline=offline
     )
@@ -137,10 +145,11 @@ def calibrate(
         pipeline=Pipeline(loaded, given),
         samples=samples,
         others=others,
-        source=name or valid_text(_named(samples, split)),
+        source=name or _named(samples, split),
         targets=targets,
         method=method,
         seed=seed,
+        force=force,
     )
     found = _found(job)
     _write(place, loaded, found)
@@ -167,6 +176,7 @@ class _Job:
     targets: tuple[float, ...]
     method: Method | None
     seed: int
+    force: bool
 
 
 def _place(
@@ -215,11 +225,24 @@ def _place(
     return _Place(folder, new, overwrite)
 
 
+def _check_name(name: str | None) -> None:
+    """Nothing, if the name of the data can stand on one line of a card and of every result."""
+    if name is None:
+        return
+    if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise ConfigError(
+            f"--name is {name[:_LONGEST_NAME]!r}; one line of 1 to {_LONGEST_NAME} visible "
+            "characters was expected"
+        )
+
+
 def _check_labels(samples: Sequence[Sample], targets: tuple[float, ...]) -> None:
-    """Nothing, if there are enough reals for all targets, even if not all of them get a score."""
+    """Nothing, if there may be enough reals for all targets; what gets a score is checked later."""
     from unmask.evaluate.thresholds import check_enough
 
-    check_enough(sum(sample.label == 0 for sample in samples), targets)
+    reals = [sample for sample in samples if sample.label == 0]
+    n_files = len({os.path.abspath(sample.path) for sample in reals})  # noqa: PTH100 (links stay)
+    check_enough(n_files, targets, n_groups=len({sample.group for sample in reals}))
 
 
 def _unlabelled(paths: list[str]) -> list[Sample]:
@@ -230,7 +253,7 @@ def _unlabelled(paths: list[str]) -> list[Sample]:
 
 def _named(samples: Sequence[Sample], split: str) -> str:
     """What thresholds say they come from: the data sets, and the split where one was chosen."""
-    names = ", ".join(dict.fromkeys(sample.dataset for sample in samples))
+    names = one_line(", ".join(dict.fromkeys(sample.dataset for sample in samples)))
     return names if split == "all" else f"{split} split of {names}"
 
 
@@ -252,6 +275,7 @@ def _found(job: _Job) -> Recalibration:
         target_fprs=job.targets,
         unlabelled=_logits(job) if job.others else None,
         seed=job.seed,
+        force=job.force,
     )
 
 
@@ -310,6 +334,8 @@ def _tell(found: Recalibration, place: _Place, *, json_text: bool) -> None:
     if found.not_scored:
         lost = ", ".join(f"{count} {status}" for status, count in found.not_scored.items())
         sys.stderr.write(f"not scored, and not counted: {lost}\n")
+    if found.method != found.fitted.method:
+        sys.stderr.write("warning: the map to P(fake) stays as it was; the notes say why\n")
     sys.stderr.write(f"wrote {one_line(str(place.output))}\n")
 
 

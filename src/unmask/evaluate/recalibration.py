@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from unmask.errors import MetricUndefined
+from unmask.errors import MetricUndefined, ScoresError
 from unmask.evaluate.calibration import (
     TEMPERATURES,
     Calibrated,
@@ -29,7 +29,8 @@ from unmask.evaluate.calibration import (
 )
 from unmask.evaluate.counts import Array, Labels
 from unmask.evaluate.table import Scores, data_hash, scored, select
-from unmask.evaluate.thresholds import operating_points
+from unmask.evaluate.thresholds import check_enough, operating_points
+from unmask.evaluate.units import pictures
 from unmask.types import OperatingPoint
 
 __all__ = ["EVEN", "Affine", "Method", "Outcome", "Recalibration", "recalibrate"]
@@ -68,12 +69,26 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Fitted:
+    """The map that was fitted, stored or not."""
+
+    method: Method
+    temperature: float
+    bias: float
+    is_better: bool | None
+    """Whether log loss falls and Brier score does not rise on groups that it was not fitted to;
+    ``None`` where nothing was fitted or that cannot be told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recalibration:
     """A new calibration, and what it rests on."""
 
     method: Method
+    """Of the map that is to be stored; ``none`` where the present one is kept."""
     before: Affine
     after: Affine
+    fitted: Fitted
     outcomes: tuple[Outcome, ...]
     """Of the new operating points, the default one first."""
     compared: tuple[Calibrated, ...]
@@ -82,8 +97,11 @@ class Recalibration:
     sha256: str
     """Of the data, by :func:`unmask.evaluate.table.data_hash`."""
     n_real: int
+    """Distinct files; so ``n_fake``."""
     n_fake: int
     n_groups: int
+    n_repeated: int
+    """Scored items with the bytes of another one; they count nowhere."""
     not_scored: Mapping[str, int]
     """How many items have no score, by status; they count nowhere."""
     shift: Shift | None
@@ -103,9 +121,11 @@ class Recalibration:
             "n_real": self.n_real,
             "n_fake": self.n_fake,
             "n_groups": self.n_groups,
+            "n_repeated": self.n_repeated,
             "not_scored": dict(self.not_scored),
             "temperature_before": self.before.temperature,
             "bias_added": self.after.bias,
+            "fitted": asdict(self.fitted),
             "cross_validated": [asdict(each) for each in self.compared],
             "shift": None if self.shift is None else asdict(self.shift),
         }
@@ -120,10 +140,13 @@ def recalibrate(
     target_fprs: Sequence[float] = (0.05, 0.01),
     unlabelled: npt.ArrayLike | None = None,
     seed: int = 0,
+    force: bool = False,
 ) -> Recalibration:
     """A calibration that fits these scores; nothing is written.
 
-    Every scored item counts once. Reals alone give operating points and no new map.
+    Every scored file counts once, however often its bytes are there. Reals alone give operating
+    points and no new map. A new map is taken only if it is better than the present one on groups
+    that it was not fitted to: lower log loss, and no higher Brier score.
 
     Args:
         scores: Of the detector, with labels; logits are before any temperature.
@@ -134,19 +157,27 @@ def recalibrate(
         unlabelled: ``(U,)`` logits from where the detector will be used: P(fake) is corrected for
             their share of fakes, see :func:`unmask.evaluate.calibration.estimate_shift`.
         seed: Of the cross-validation.
+        force: Take the fitted map although it is no better, or that cannot be told.
 
     Raises:
-        MetricUndefined: no reals, or too few for a target; a map that these scores do not
-            determine; a shift that cannot be told or is beyond what the assumption allows.
+        MetricUndefined: no reals, or too few files or groups of them for a target; a map that
+            these scores do not determine; a shift that cannot be told or is beyond what the
+            assumption allows.
+        ScoresError: one file is labelled real and fake.
         ConfigError: a target that is no rate, or is given twice.
     """
-    kept = select(scores, scored(scores) & (scores.label >= 0))
+    kept, groups, n_repeated = _once(select(scores, scored(scores) & (scores.label >= 0)))
     logits, labels = kept.logit, kept.label
     n_fake = int(labels.sum())
-    _check_reals(len(labels) - n_fake, n_fake)
-    chosen: Method = method or ("temperature" if n_fake else "none")
+    _check_reals(labels, groups, target_fprs)
     before = Affine(temperature)
-    after = _fitted(chosen, logits, labels, before)
+    asked: Method = method or ("temperature" if n_fake else "none")
+    new = _fitted(asked, logits, labels, before)
+    compared, notes = _compared(logits / temperature, labels, groups, seed)
+    is_better = _is_better(asked, compared)
+    stored = force or is_better is True or asked == "none"
+    chosen: Method = asked if stored else "none"
+    after = new if stored else before
     shift = None
     if unlabelled is not None:
         shift = _shift(after(unlabelled), n_fake / len(labels) if chosen == "platt" else EVEN)
@@ -160,13 +191,12 @@ def recalibrate(
         target_fprs=target_fprs,
         sha256=sha256,
     )
-    groups = np.unique(kept.group.astype(np.str_), return_inverse=True)[1]
-    compared, notes = _compared(logits / temperature, labels, groups, seed)
     missing = scores.status[~scored(scores)]
     return Recalibration(
         method=chosen,
         before=before,
         after=after,
+        fitted=Fitted(asked, new.temperature, new.bias, is_better),
         outcomes=tuple(_outcome(point, p_fake, labels) for point in points),
         compared=compared,
         source=source,
@@ -174,19 +204,47 @@ def recalibrate(
         n_real=len(labels) - n_fake,
         n_fake=n_fake,
         n_groups=len(np.unique(groups)),
+        n_repeated=n_repeated,
         not_scored=dict(Counter(missing.tolist()).most_common()),
         shift=shift,
-        notes=(*notes, *_about_groups(labels, groups)),
+        notes=(
+            *notes,
+            *_about_map(asked, new, compared, is_better, stored=stored),
+            *_about_copies(n_repeated),
+            *_about_groups(labels, groups),
+        ),
     )
 
 
-def _check_reals(n_real: int, n_fake: int) -> None:
+def _once(scores: Scores) -> tuple[Scores, npt.NDArray[np.intp], int]:
+    """The first of the items with the same bytes, their groups, and how many others there are.
+
+    Groups that share a file are one.
+    """
+    groups = pictures(scores).groups
+    names = np.where(scores.sha256 == "", scores.source, scores.sha256).astype(np.str_)
+    _, first, file_of = np.unique(names, return_index=True, return_inverse=True)
+    wrong = np.flatnonzero(scores.label != scores.label[first][file_of])
+    if len(wrong):
+        raise ScoresError(
+            f"{scores.source[first[file_of[wrong[0]]]]} and {scores.source[wrong[0]]} are one "
+            "file, byte for byte, labelled real and fake. Correct one label, or leave both out."
+        )
+    kept = np.sort(first)
+    return select(scores, kept), groups[kept], len(scores) - len(kept)
+
+
+def _check_reals(
+    labels: Labels, groups: npt.NDArray[np.intp], target_fprs: Sequence[float]
+) -> None:
+    n_real = int(np.sum(labels == 0))
     if not n_real:
         raise MetricUndefined(
-            f"none of the {n_fake} scored items is real; operating points are chosen on reals. "
-            "Give some: they suffice, without any fake.",
+            f"none of the {len(labels)} scored items is real; operating points are chosen on "
+            "reals. Give some: they suffice, without any fake.",
             code="no_reals",
         )
+    check_enough(n_real, target_fprs, n_groups=len(np.unique(groups[labels == 0])))
 
 
 def _fitted(method: Method, logits: Array, labels: Labels, before: Affine) -> Affine:
@@ -236,6 +294,49 @@ def _compared(
         return compare_maps(logits, labels, groups, seed=seed), ()
     except MetricUndefined as error:
         return (), (f"the maps are not compared: {error}",)
+
+
+def _is_better(method: Method, compared: Sequence[Calibrated]) -> bool | None:
+    """As :attr:`Fitted.is_better`."""
+    by_name = {each.name: each for each in compared}
+    if method == "none" or not by_name:
+        return None
+    new, present = by_name[method], by_name["none"]
+    return new.log_loss < present.log_loss and new.brier <= present.brier
+
+
+def _about_map(
+    method: Method,
+    new: Affine,
+    compared: Sequence[Calibrated],
+    is_better: bool | None,
+    *,
+    stored: bool,
+) -> tuple[str, ...]:
+    """Whether the fitted map is stored, where there is a reason not to."""
+    if method == "none" or is_better:
+        return ()
+    why = "whether P(fake) is any better by it cannot be told"
+    if is_better is False:
+        of = {each.name: each for each in compared}
+        old, tried = of["none"], of[method]
+        why = (
+            "on groups that it was not fitted to P(fake) is no better by it than as it was "
+            f"(log loss {tried.log_loss:.4f} against {old.log_loss:.4f}, Brier score "
+            f"{tried.brier:.4f} against {old.brier:.4f})"
+        )
+    end = "stored all the same (--force)" if stored else "so it is not stored (--force stores it)"
+    bias = f" and bias {new.bias:+.4g}" if new.bias else ""
+    return (f"temperature {new.temperature:.4g}{bias} was fitted; {why}, {end}",)
+
+
+def _about_copies(n_repeated: int) -> tuple[str, ...]:
+    if not n_repeated:
+        return ()
+    return (
+        f"{n_repeated} item{'s have' if n_repeated > 1 else ' has'} the bytes of another one; each "
+        "file counts once",
+    )
 
 
 def _about_groups(labels: Labels, groups: npt.NDArray[np.intp]) -> tuple[str, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from unmask.evaluate.recalibration import Outcome, Recalibration
+from unmask.files import one_line, valid_text
 
 __all__ = ["card_section", "to_text"]
 
@@ -12,6 +15,11 @@ _NAMES = {
     "platt": "Platt",
     "isotonic": "isotonic",
 }
+
+
+_SPECIAL = re.compile(r"([\\`*\[\]<>|&!~#]|(?<=\w):(?=//))")
+"""What would be markup within a line of GitHub's Markdown: code, emphasis, links, pictures, HTML,
+entities, fields of a table, and addresses that become links by themselves."""
 
 
 def to_text(found: Recalibration) -> str:
@@ -35,12 +43,15 @@ def to_text(found: Recalibration) -> str:
 
 
 def card_section(found: Recalibration, command: str) -> str:
-    """Markdown, from its heading on, for ``README.md`` of the detector."""
+    """Markdown, from its heading on, for ``README.md`` of the detector.
+
+    The name of the data and the command are shown as they are: nothing in them is markup.
+    """
     lost = sum(found.not_scored.values())
     parts = [
         "## Calibration",
         "This replaces the temperature and the operating points that stand elsewhere on this card. "
-        f"Data: {found.source}; {found.n_real} real and {found.n_fake} fake pictures in "
+        f"Data: {_plain(found.source)}; {found.n_real} real and {found.n_fake} fake pictures in "
         f"{found.n_groups} groups, {lost} more without a score; SHA-256 `{found.sha256}`. "
         f"Stored: {_stored(found)}.",
     ]
@@ -63,7 +74,20 @@ def card_section(found: Recalibration, command: str) -> str:
         f"| inconclusive |\n|---|---|---|---|---|---|\n{rows}"
     )
     parts += [f"- {note}" for note in found.notes]
-    return "\n\n".join([*parts, f"```\n{command}\n```"])
+    return "\n\n".join([*parts, _code(command)])
+
+
+def _plain(text: str) -> str:
+    """The text on one line in which nothing is markup."""
+    return _SPECIAL.sub(r"\\\1", one_line(valid_text(text)))
+
+
+def _code(command: str) -> str:
+    """A block of one line, fenced by more backticks than the line has in a row."""
+    line = one_line(valid_text(command))
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{line}\n{fence}"
 
 
 def _stored(found: Recalibration) -> str:

@@ -114,8 +114,14 @@ _USUAL = (0.01, 0.05, 0.1, 0.2)
 """Targets to name where the one asked for needs more reals than there are."""
 
 
-def check_enough(n_real: int, target_fprs: Sequence[float]) -> None:
+def check_enough(n_real: int, target_fprs: Sequence[float], *, n_groups: int | None = None) -> None:
     """Nothing, if so many reals resolve all targets; needs no score.
+
+    Args:
+        n_real: Distinct files.
+        target_fprs: The targets.
+        n_groups: Of how many groups (videos, identities) they are; None: each its own. What is
+            alike in a group is wrong together, so groups count where there are fewer of them.
 
     Raises:
         MetricUndefined: one needs more reals; says how many, and which target these suffice for.
@@ -127,6 +133,13 @@ def check_enough(n_real: int, target_fprs: Sequence[float]) -> None:
             raise MetricUndefined(
                 f"a false-positive rate of {target:.3g} needs at least {least} reals; {n_real} are "
                 f"there. Give more reals{_instead(n_real)}.",
+                code="too_few_reals",
+            )
+        if n_groups is not None and n_groups < least:
+            raise MetricUndefined(
+                f"a false-positive rate of {target:.3g} needs reals of at least {least} groups "
+                f"(videos, identities, or pictures by themselves); {n_real} of {n_groups} are "
+                f"there, copies of one file counted once. Give others{_instead(n_groups)}.",
                 code="too_few_reals",
             )
 
