@@ -420,6 +420,68 @@ def test_a_failure_in_place_leaves_the_folder_as_it_was(
     assert [path.name for path in folder.parent.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt()])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("owner", "name", "count"),
+    [
+        (recalibrate, "_same", 1),
+        (recalibrate, "_same", 2),
+        (Path, "write_text", 1),
+        (Path, "write_text", 2),
+        (recalibrate, "read_spec", 2),
+        (Path, "chmod", 1),
+        (Path, "replace", 1),
+        (Path, "rename", 1),
+    ],
+)
+def test_a_run_that_is_broken_off_leaves_the_old_folder_or_the_new_one(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+    count: int,
+    when: str,
+    error: BaseException,
+) -> None:
+    old = {path.name: path.read_bytes() for path in folder.iterdir()}
+    write(folder, tmp_path / "whole")
+    new = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    work, calls = getattr(owner, name), []
+
+    def broken(*given: object, **named: object) -> object:
+        calls.append(given)
+        if len(calls) == count and when == "before":
+            raise error
+        result = work(*given, **named)
+        if len(calls) == count:
+            raise error
+        return result
+
+    monkeypatch.setattr(owner, name, broken)
+    with pytest.raises((OutputError, KeyboardInterrupt)):
+        write(folder, folder)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} in (old, new)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "whole"]
+
+
+def test_the_configuration_is_written_last(folder: Path, tmp_path: Path) -> None:
+    # What was cut short by a loss of power does not load.
+    written: list[str] = []
+    work = Path.write_text
+
+    def noted(path: Path, *given: object, **named: object) -> object:
+        written.append(path.name)
+        return work(path, *given, **named)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_text", noted)
+        write(folder, tmp_path / "out")
+    assert written == ["README.md", "config.json"]
+
+
 def test_a_detector_folder_is_told_from_other_models(folder: Path) -> None:
     assert is_detector_folder(folder)
 

@@ -232,12 +232,10 @@ def _replace(new: Path, folder: Path) -> None:
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name[:200]}.old.", dir=folder.parent))
     try:
         folder.replace(old)
-    except OSError:
-        old.rmdir()
-        raise
-    try:
         new.rename(folder)
-    except OSError:
-        old.rename(folder)
+    except BaseException:  # an interruption too: the old content is back, or the new one in place
+        if not folder.exists():
+            old.rename(folder)
         raise
-    shutil.rmtree(old)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

@@ -74,15 +74,16 @@ def write_recalibrated(
             _same(path, new / path.name, share=folder == output)
         if bias:
             _add_bias(new, bias, fakes)
+        card = folder / "README.md"
+        before = card.read_text(encoding="utf-8") if card.is_file() else ""
+        (new / "README.md").write_text(_with_section(before, section), encoding="utf-8")
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         values["calibration"] = {"temperature": temperature, "record": dict(record)}
         values["operating_points"] = [asdict(point) for point in points]
         text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
+        # Last: a folder without it does not load.
         (new / "config.json").write_text(text + "\n", encoding="utf-8")
         read_spec(read_config(new))
-        card = folder / "README.md"
-        before = card.read_text(encoding="utf-8") if card.is_file() else ""
-        (new / "README.md").write_text(_with_section(before, section), encoding="utf-8")
     return output
 
 
