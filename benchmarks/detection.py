@@ -338,7 +338,7 @@ def metric_table(systems: Sequence[System], metric: str, title: str) -> str:
         best = (min if metric == "eer" else max)(known) if known else None
         cells = [text(one, bold=value == best) for one, value in zip(found, values, strict=True)]
         row = rows[0][name]
-        lines.append(line(name, row.unit, row.n_real, row.n_fake, *cells))
+        lines.append(line(name, "mixed" if row.mixed else row.unit, row.n_real, row.n_fake, *cells))
     return "\n".join(lines)
 
 

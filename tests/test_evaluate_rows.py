@@ -143,7 +143,7 @@ def test_the_mean_counts_each_data_set_alike():
     assert row(found, "mean").n_real == 40
 
 
-def test_the_interval_of_the_mean_is_narrower_than_those_it_is_the_mean_of():
+def test_the_interval_of_the_mean_is_narrower_than_those_of_its_parts():
     found = evaluated(several("a", "b", "c", "d"), Choices(bootstraps=200))
 
     def width(name: str) -> float:
@@ -151,7 +151,8 @@ def test_the_interval_of_the_mean_is_narrower_than_those_it_is_the_mean_of():
         assert interval is not None
         return interval.high - interval.low
 
-    assert width("mean") < min(width(name) for name in "abcd")
+    # Half as wide where all are alike and drawn apart; as wide if all were drawn alike.
+    assert width("mean") < 0.75 * sum(width(name) for name in "abcd") / 4
 
 
 def test_the_pooled_row_says_that_it_is_pooled():
@@ -161,6 +162,21 @@ def test_the_pooled_row_says_that_it_is_pooled():
 def test_a_data_set_does_not_change_the_interval_of_another():
     alone, beside = evaluated(several("a")), evaluated(several("a", "b"))
     assert row(alone, "a").measures == row(beside, "a").measures
+
+
+def test_rows_of_the_very_same_items_have_the_same_intervals():
+    labels, p_fake = drawn()
+    scores = table(labels, p_fake, generator=["swap" if label else "" for label in labels])
+    found = evaluated(scores)
+    assert row(found, "swap").measures == row(found, "a").measures
+    renamed = replace(scores, dataset=np.full(60, "z", object))
+    assert row(evaluated(renamed), "z").measures == row(found, "a").measures
+
+
+def test_the_order_of_the_items_does_not_change_the_intervals():
+    scores = several("a")
+    turned = select(scores, np.arange(60)[::-1])
+    assert evaluated(turned).rows[0].measures == evaluated(scores).rows[0].measures
 
 
 def test_data_sets_are_resampled_apart():
@@ -284,7 +300,7 @@ def test_fakes_of_a_generator_stand_against_the_reals_of_their_data_set():
     found = evaluated(table(labels, p_fake, generator=generators))
     swap = row(found, "swap", kind="generator")
     assert (swap.n_real, swap.n_fake) == (30, 15)
-    assert swap.notes == ("against the reals of a",)
+    assert swap.notes == ("its fakes against the reals of a",)
 
 
 def test_a_generator_in_two_data_sets_stands_against_the_reals_of_both():
@@ -292,7 +308,21 @@ def test_a_generator_in_two_data_sets_stands_against_the_reals_of_both():
     scores.generator[(scores.label == 1) & (scores.dataset != "c")] = "swap"
     swap = row(evaluated(scores), "swap", kind="generator")
     assert (swap.n_real, swap.n_fake) == (60, 60)
-    assert swap.notes == ("against the reals of a, b",)
+    assert swap.notes == ("its fakes against the reals of a, b",)
+
+
+def test_a_generator_whose_data_set_has_no_reals_stands_against_none():
+    scores = table([1, 1], [0.8, 0.9], dataset="x", generator="t2i")
+    found = row(evaluated(scores), "t2i")
+    assert measure(found, "auc").reason == "AUC needs reals, and the data have none"
+    assert found.notes == ("no reals to stand against in x: what needs both classes is n/a",)
+
+
+def test_a_generator_with_reals_in_one_of_its_data_sets_says_where_there_are_none():
+    labels, p_fake = [1, 1, 0, 0, 1, 1], [0.8, 0.9, 0.1, 0.2, 0.7, 0.6]
+    scores = table(labels, p_fake, dataset=list("xxbbbb"), generator="t2i")
+    (said,) = row(evaluated(scores), "t2i").notes
+    assert said == "its fakes against the reals of b; there are none in x"
 
 
 # Thresholds
@@ -363,6 +393,33 @@ def test_the_mean_of_rates_of_0_has_the_mean_of_their_bounds():
 def test_a_rate_that_is_neither_0_nor_1_keeps_its_bootstrap_interval():
     found = measure(evaluated(several("a")).rows[0], "false_positive_rate").interval
     assert found.resamples == 20
+
+
+def uneven(n_real: int) -> Scores:
+    """A data set of so many reals, and two fakes."""
+    p_fake = np.linspace(0.1, 0.5, n_real).tolist()
+    return table([0] * n_real + [1, 1], [*p_fake, 0.4, 0.9])
+
+
+@pytest.mark.parametrize(("n_real", "marked"), [(99, 1), (100, 0), (19, 2), (20, 1), (1, 2)])
+def test_a_tpr_at_an_fpr_below_that_of_one_real_is_marked(n_real, marked):
+    found = row(evaluated(uneven(n_real)), "a")
+    cautious = [each.name for each in found.measures if each.caution]
+    assert cautious == ["tpr_at_fpr_1", "tpr_at_fpr_5"][:marked]
+
+
+def test_the_mark_says_what_the_number_is():
+    found = measure(row(evaluated(uneven(40)), "a"), "tpr_at_fpr_1")
+    assert found.caution == (
+        "with 40 reals there is no FPR between 0 and 2.5 %: this is the TPR at FPR 0"
+    )
+    assert value(row(evaluated(uneven(40)), "a"), "tpr_at_fpr_1") == 0.5
+    assert "with 1 real there" in measure(row(evaluated(uneven(1)), "a"), "tpr_at_fpr_1").caution
+
+
+def test_the_mean_is_marked_where_a_data_set_has_too_few_reals():
+    found = measure(row(evaluated(several("a", "b")), "mean"), "tpr_at_fpr_1")
+    assert found.caution == "too few reals for this FPR in a, b: there it is the TPR at FPR 0"
 
 
 def test_rows_have_the_verdicts_of_each_class_at_the_band():
@@ -480,6 +537,24 @@ def test_every_data_set_and_the_pooled_row_have_curves():
     assert sum(first.histogram_real) == sum(first.histogram_fake) == 30
     assert sum(first.bin_count) == 60
     assert len(first.fpr) == len(first.tpr) == len(first.tpr_low)
+
+
+def test_of_many_data_sets_those_with_the_lowest_auc_have_curves():
+    names = [f"d{number:02}" for number in range(14)]
+    found = evaluated(several(*names, count=20), Choices(bootstraps=0))
+    rows = {each.name: value(each, "auc") for each in found.rows if each.kind == "dataset"}
+    drawn_sets = [each.name for each in found.curves]
+    assert len(rows) == 14
+    assert len(drawn_sets) == 13
+    assert drawn_sets[-1] == "all"
+    left_out = set(rows) - set(drawn_sets)
+    assert min(rows[name] for name in left_out) >= max(rows[name] for name in drawn_sets[:-1])
+
+
+def test_a_long_list_of_names_is_cut_in_sentences():
+    names = [f"d{number:02}" for number in range(14)]
+    found = row(evaluated(several(*names, count=4), Choices(bootstraps=0)), "mean")
+    assert found.notes[0].endswith("d10, d11 and 2 more")
 
 
 def test_one_class_has_a_histogram_and_no_roc_curve():

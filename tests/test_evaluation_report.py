@@ -372,6 +372,68 @@ def test_a_missing_p_value_says_why(page):
     assert "DeLong's test is for the AUC of items that are independent" in page.words
 
 
+FEW_REALS = Measure("tpr_at_fpr_1", Interval(0.5, 0.2, 0.7), caution="with 40 reals it is another")
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_a_number_that_says_less_than_its_name_has_a_footnote(write):
+    text = write(replace(EMPTY, rows=(one_row(FEW_REALS),)))
+    assert "with 40 reals it is another" in text
+    assert "<sup>1</sup>" in text or "]¹" in text
+
+
+def test_a_number_that_is_doubtful_in_two_ways_has_both_in_one_footnote():
+    doubtful = replace(FEW_REALS, interval=Interval(0.5, math.nan, math.nan))
+    text = write_markdown(replace(EMPTY, rows=(one_row(doubtful),), bootstraps=9))
+    assert "1. with 40 reals it is another; no interval: a class" in text
+
+
+def test_a_card_says_what_its_number_is():
+    words = Page(write_html(replace(EMPTY, rows=(one_row(FEW_REALS),)))).words
+    assert "[0.200, 0.700]; with 40 reals it is another" in words
+
+
+def test_a_caution_is_read_back_and_an_older_report_has_none(tmp_path):
+    given = replace(EMPTY, rows=(one_row(FEW_REALS),))
+    path = tmp_path / "report.json"
+    path.write_text(write_json(given), encoding="utf-8")
+    assert read_json(path).rows == given.rows
+    fields = json.loads(write_json(given))
+    del fields["rows"][0]["measures"][0]["caution"]
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    assert read_json(path).rows[0].measures[0].caution == ""
+
+
+MANY = tuple(f"d{number:02}" for number in range(14))
+
+
+def test_of_many_data_sets_the_page_says_which_are_drawn():
+    rows = tuple(replace(one_row(FEW_REALS), name=name) for name in MANY)
+    said = "Drawn are the 12 data sets with the lowest AUC"
+    curves = FULL.curves[:1]
+    assert said in write_html(replace(EMPTY, rows=rows, curves=curves))
+    assert said not in write_html(replace(EMPTY, rows=rows[:12], curves=curves))
+
+
+def test_of_many_matrices_the_mean_and_the_lowest_are_drawn_and_all_are_tables():
+    def cell(name: str, value: float, severity: int) -> Robustness:
+        auc = Measure("auc", Interval(value, value, value))
+        return Robustness(name, "jpeg" if severity else "none", severity, auc, Coverage(2, 2))
+
+    cells = [
+        cell(name, 0.99 - 0.01 * number, severity)
+        for number, name in enumerate(("mean", *MANY))
+        for severity in (0, 1)
+    ]
+    rows = tuple(replace(one_row(FEW_REALS), name=name) for name in MANY)
+    text = write_html(replace(EMPTY, rows=rows, robustness=tuple(cells)))
+    assert text.count("AUC by alteration and severity") == 13
+    assert text.count("<summary>d0") == 2
+    assert "<summary>d00</summary>" in text
+    assert "<h3>Mean over data sets</h3>" in text
+    assert "Drawn are the 12 data sets" in text
+
+
 def test_an_alteration_without_auc_gives_the_reason(page):
     assert "social 5: no face was found in any real" in page.words
 

@@ -139,7 +139,7 @@ def evaluate(
 
     Example: unmask evaluate data/ -d mine/ --fail-if 'fpr@source>0.1'
     """
-    from unmask.cli.evaluate_request import Loading, Reading, Run, check_joins, wanted_of
+    from unmask.cli.evaluate_request import Loading, Reading, Run, parse_joins, wanted_of
     from unmask.cli.evaluate_run import evaluated
     from unmask.evaluate.gate import parse_gate
     from unmask.evaluate.robustness import parse_cells
@@ -151,8 +151,6 @@ def evaluate(
     if perturb is not None and protocol == "deepfakebench":
         raise ConfigError("--perturb is measured by the protocol unmask only; leave one out")
     how, k = _aggregation(video_aggregation)
-    joins = tuple(tuple(each.split("+")) for each in join or ())
-    check_joins(joins)
     run = Run(
         wanted=wanted_of(data or [], scores or [], detector, compare),
         reading=Reading(
@@ -187,7 +185,7 @@ def evaluate(
             missing=missing,
             bootstraps=bootstraps,
             seed=seed,
-            joins=joins,
+            joins=parse_joins(join or ()),
             columns=tuple(slice_by or ()),
         ),
         gates=tuple(gates),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unmask.evaluate.summary import Choices
     from unmask.pipeline import FaceMode
 
-__all__ = ["Loading", "Reading", "Run", "Wanted", "check_joins", "wanted_of"]
+__all__ = ["Loading", "Reading", "Run", "Wanted", "parse_joins", "wanted_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +131,16 @@ def _is_one(path: Path, other: Path) -> bool:
     return path.samefile(other) if there else os.path.realpath(path) == os.path.realpath(other)
 
 
-def check_joins(joins: Sequence[Sequence[str]]) -> None:
-    """Nothing, if each join is of two data sets or more, and each of these in one join alone.
+def parse_joins(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The data sets that each ``A+B`` names, two or more; none is in two joins.
+
+    >>> parse_joins(["fakes+reals"])
+    (('fakes', 'reals'),)
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: a text of another form, or a data set that is named twice.
     """
+    joins = tuple(tuple(each.split("+")) for each in texts)
     names: list[str] = []
     for join in joins:
         if len(join) < 2 or "" in join:
@@ -145,3 +149,4 @@ def check_joins(joins: Sequence[Sequence[str]]) -> None:
             if name in names:
                 raise ConfigError(f"--join names the data set {name!r} twice; name it once")
             names.append(name)
+    return joins

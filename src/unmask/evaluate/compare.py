@@ -11,7 +11,7 @@ from unmask.errors import MetricUndefined, ScoresError
 from unmask.evaluate.counts import Array
 from unmask.evaluate.evaluation import Comparison
 from unmask.evaluate.intervals import Interval, delong, percentile_interval
-from unmask.evaluate.rows import Drawn, draw, seed_of
+from unmask.evaluate.rows import Drawn, draw, few, seed_of
 from unmask.evaluate.table import Scores, by_dataset, scored, select
 from unmask.evaluate.units import Units, units_of
 from unmask.evaluate.videos import How
@@ -69,7 +69,7 @@ def compare(
     left_out = [name for name, part in parts.items() if len(set(part.label.tolist())) < 2]
     notes = [note]
     if left_out:
-        notes.append(f"not compared, since they have one class only: {', '.join(left_out)}")
+        notes.append(f"not compared, since they have one class only: {few(left_out)}")
     found = [each for pair in pairs for each in _compared(pair, names)]
     if len(pairs) > 1:
         found += _mean(pairs, names)
@@ -140,7 +140,7 @@ def _rows(scores: Scores) -> dict[tuple[str, str], int]:
 def _both(name: str, one: Scores, other: Scores, *, how: How, k: int, n: int, seed: int) -> _Both:
     metrics = {key: each for key, each in default_metrics(0.5).items() if key in COMPARED}
     units = [units_of(each, how, k=k)[-1] for each in (one, other)]
-    drawn = [draw(each, metrics, n=n, seed=seed_of(seed, name)) for each in units]
+    drawn = [draw(each, metrics, n=n, seed=seed_of(seed, each)) for each in units]
     return _Both(name, (units[0], drawn[0]), (units[1], drawn[1]))
 
 

@@ -43,6 +43,9 @@ class Measure:
     interval: Interval | None
     reason: str = ""
     """Why it is not available, in a sentence; empty where it is."""
+    caution: str = ""
+    """Why the number says less than its name, in a sentence: too few reals for the rate that a
+    TPR is taken at. Empty where it says what it is called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,10 @@ from unmask.evaluate.evaluation import Curves
 from unmask.evaluate.intervals import Seed
 from unmask.evaluate.units import Units
 
-__all__ = ["FPR_GRID", "HISTOGRAM_BINS", "curves_of"]
+__all__ = ["FPR_GRID", "HISTOGRAM_BINS", "MOST_DRAWN", "curves_of"]
+
+MOST_DRAWN = 12
+"""Data sets of a report that have plots: of more, those with the lowest AUC; tables have all."""
 
 HISTOGRAM_BINS = 20
 

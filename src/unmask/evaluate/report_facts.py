@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 from unmask.evaluate.evaluation import Evaluation, Robustness, Row, Threshold
+from unmask.evaluate.figures import MOST_DRAWN
 from unmask.evaluate.report_tables import interval_text, row_name, share_text, unit_name, units_name
+from unmask.evaluate.rows import few
 
 __all__ = [
+    "MEAN",
     "absent",
+    "drawn_matrices",
     "headline",
     "matrices",
     "missing_counts",
+    "not_drawn",
     "notes",
     "provenance",
     "row_notes",
@@ -22,6 +28,10 @@ __all__ = [
     "timing",
     "worst",
 ]
+
+
+MEAN = "Mean over data sets"
+"""What the matrix of the mean is called."""
 
 
 def headline(evaluation: Evaluation) -> Row | None:
@@ -54,7 +64,7 @@ def summary(evaluation: Evaluation) -> str:
         else "no resamples were drawn, so that metrics have no intervals"
     )
     return (
-        f"Data: {', '.join(names) or 'none'}. Threshold on P(fake): {threshold.value:.4g} "
+        f"Data: {few(names) or 'none'}. Threshold on P(fake): {threshold.value:.4g} "
         f"({threshold.source}{_band(threshold)}). Protocol: {evaluation.protocol}; {resampled}."
     )
 
@@ -109,12 +119,36 @@ def absent(cells: Sequence[Robustness]) -> str:
     return "; ".join(said)
 
 
+def not_drawn(evaluation: Evaluation) -> str:
+    """Which data sets have plots, where not all of them have; else empty."""
+    names = {row.name for row in evaluation.rows if row.kind == "dataset"}
+    if len(names) <= MOST_DRAWN:
+        return ""
+    return (
+        f"Drawn are the {MOST_DRAWN} data sets with the lowest AUC, and what is pooled or averaged "
+        f"over all {len(names):,}; the tables have all of them."
+    )
+
+
+def drawn_matrices(evaluation: Evaluation) -> set[str]:
+    """The names of the matrices that have a plot: of many those with the lowest AUC."""
+    found = matrices(evaluation)
+    means = {
+        name: [cell.auc.interval.value for cell in cells if cell.auc.interval is not None]
+        for name, cells in found.items()
+    }
+    order = sorted(
+        found, key=lambda name: sum(means[name]) / len(means[name]) if means[name] else math.inf
+    )
+    return {*order[:MOST_DRAWN], MEAN}
+
+
 def matrices(evaluation: Evaluation) -> dict[str, list[Robustness]]:
     """The cells of each data set, by its name."""
     found: dict[str, list[Robustness]] = {}
     for cell in evaluation.robustness:
         found.setdefault(cell.dataset, []).append(cell)
-    return {"Mean over data sets" if name == "mean" else name: each for name, each in found.items()}
+    return {MEAN if name == "mean" else name: each for name, each in found.items()}
 
 
 def missing_counts(evaluation: Evaluation) -> str:

@@ -8,9 +8,11 @@ from unmask.evaluate.evaluation import Curves, Evaluation, Measure, Row
 from unmask.evaluate.plots import AT_ONCE, det_plot, reliability_plot, robustness_plot, roc_plot
 from unmask.evaluate.report_facts import (
     absent,
+    drawn_matrices,
     headline,
     matrices,
     missing_counts,
+    not_drawn,
     notes,
     provenance,
     row_notes,
@@ -124,7 +126,8 @@ def _card(measure: Measure) -> str:
     name, interval = metric_name(measure.name), measure.interval
     if interval is None:
         return _number(name, "n/a", measure.reason)
-    return _number(name, f"{interval.value:.3f}", interval_text(interval))
+    more = "; ".join(filter(None, [interval_text(interval), measure.caution]))
+    return _number(name, f"{interval.value:.3f}", more)
 
 
 def _number(name: str, value: str, more: str) -> str:
@@ -152,15 +155,21 @@ def _generators(evaluation: Evaluation) -> str:
     rows = [row for row in evaluation.rows if row.kind == "generator"]
     if not rows:
         return ""
-    said = "<p>The fakes of one generator against the reals of their data set.</p>"
+    said = (
+        "<p>The fakes of one generator against the reals of the data sets in which it occurs; "
+        "without any such real, what needs both classes is n/a.</p>"
+    )
     return said + _tables(rows, evaluation.bootstraps)
 
 
 def _tables(rows: Sequence[Row], bootstraps: int) -> str:
     classes = [row.kind if row.kind in {"mean", "all"} else "" for row in rows]
-    found = "".join(table(each, classes) for each in result_tables(rows, bootstraps))
+    found = result_tables(rows, bootstraps)
+    tables = "".join(f"<div>{table(each, classes)}</div>" for each in found)
     said = row_notes(rows)
-    return found + (f'<div class="soft">{listed(said)}</div>' if said else "")
+    return f'<div class="tables">{tables}</div>' + (
+        f'<div class="soft">{listed(said)}</div>' if said else ""
+    )
 
 
 def _curves(evaluation: Evaluation) -> str:
@@ -170,7 +179,7 @@ def _curves(evaluation: Evaluation) -> str:
         some = drawn[number : number + AT_ONCE]
         names = [_line_of(evaluation, curve) for curve in some]
         found.append(
-            f'{legend(names)}<div class="plots"><figure>{roc_plot(some, f"roc{number}")}'
+            f'{legend(names)}<div class="plots curves"><figure>{roc_plot(some, f"roc{number}")}'
             "<figcaption>ROC: further up is better; the grey line is guessing.</figcaption>"
             f"</figure><figure>{det_plot(some, f'det{number}')}<figcaption>DET, on axes of normal "
             "deviates: further down is better; the EER is where a line meets the grey one. A line "
@@ -179,7 +188,12 @@ def _curves(evaluation: Evaluation) -> str:
     if not found:
         return ""
     band = "Bands: 95 % of the resamples at each false positive rate by itself."
-    return "".join(found) + f'<p class="soft">{band}</p>'
+    return f'{_not_drawn(evaluation)}{"".join(found)}<p class="soft">{band}</p>'
+
+
+def _not_drawn(evaluation: Evaluation) -> str:
+    said = not_drawn(evaluation)
+    return f"<p>{text(said)}</p>" if said else ""
 
 
 def _line_of(evaluation: Evaluation, curve: Curves) -> tuple[str, str]:
@@ -208,7 +222,7 @@ def _reliability(evaluation: Evaluation) -> str:
         )
     if not plots:
         return ""
-    return (
+    return _not_drawn(evaluation) + (
         "<p>Above: the share of fakes among items of about the same P(fake). On the grey line, "
         "P(fake) is what it says; the larger a point, the more items. Below: how P(fake) spreads, "
         "<b>real</b> blue and unbroken, <b>fake</b> orange and dashed; the dotted line is the "
@@ -237,8 +251,13 @@ def _comparison(evaluation: Evaluation) -> str:
 def _robustness(evaluation: Evaluation) -> str:
     if not evaluation.robustness:
         return ""
-    blocks = []
+    blocks, rest = [], []
+    drawn = drawn_matrices(evaluation)
     for number, (name, here) in enumerate(matrices(evaluation).items()):
+        if name not in drawn:
+            matrix = table(robustness_table(here, evaluation.bootstraps), caption=False)
+            rest.append(f"<details><summary>{text(name)}</summary>{matrix}</details>")
+            continue
         why = f'<p class="soft">{text(absent(here))}</p>' if absent(here) else ""
         matrix = table(robustness_table(here, evaluation.bootstraps), caption=False)
         shown = (
@@ -250,6 +269,7 @@ def _robustness(evaluation: Evaluation) -> str:
     return (
         "<p>AUC of the same items after an alteration; the whole flow ran again on them. The "
         f'darker, the nearer to guessing (0.5).</p><div class="plots">{"".join(blocks)}</div>'
+        f"{_not_drawn(evaluation) if rest else ''}{''.join(rest)}"
     )
 
 

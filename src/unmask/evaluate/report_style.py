@@ -39,12 +39,12 @@ STYLE = (
     + """
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  margin: 2.5rem auto; max-width: 68rem; padding: 0 1.2rem; }
+  margin: 2.5rem auto; max-width: 104rem; padding: 0 1.2rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .5rem; padding-top: .7rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.6rem 0 .3rem; overflow-wrap: anywhere; }
-p { max-width: 48rem; margin: .4rem 0; overflow-wrap: anywhere; }
+p { max-width: 62rem; margin: .4rem 0; overflow-wrap: anywhere; }
 .soft, figcaption, small { color: var(--soft); font-size: .86rem; }
 a { color: var(--s1); }
 nav { display: flex; flex-wrap: wrap; gap: .1rem .9rem; margin: 1rem 0; font-size: .9rem; }
@@ -58,6 +58,8 @@ nav { display: flex; flex-wrap: wrap; gap: .1rem .9rem; margin: 1rem 0; font-siz
 .notes { background: var(--mark); border-radius: 8px; padding: .7rem 1.1rem; margin: 1rem 0; }
 .notes ul { margin: .2rem 0; padding-left: 1.1rem; }
 .notes li { overflow-wrap: anywhere; }
+.tables { display: flex; flex-wrap: wrap; gap: 0 1.8rem; align-items: flex-start; }
+.tables > div { min-width: 0; max-width: 100%; }
 .wide { overflow-x: auto; margin: .5rem 0 .3rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .5rem 0 .3rem; }
@@ -71,11 +73,13 @@ tbody small { display: block; font-size: .94em; line-height: 1.3; white-space: n
 tr.mean th, tr.mean td, tr.all th, tr.all td { background: var(--panel); }
 tr.worst th, tr.worst td { background: var(--mark); }
 ol.foot { color: var(--soft); font-size: .84rem; margin: .2rem 0 .8rem; padding-left: 1.3rem;
-  max-width: 48rem; overflow-wrap: anywhere; }
+  max-width: 62rem; overflow-wrap: anywhere; }
 sup { font-size: .75em; line-height: 0; }
 .plots { display: flex; flex-wrap: wrap; gap: .4rem 1.6rem; align-items: flex-start; }
 .plots figcaption { max-width: 25rem; }
 figure { margin: .6rem 0; max-width: 100%; break-inside: avoid; }
+.curves figure { flex: 1 1 20rem; max-width: 32rem; }
+.curves svg.plot { width: 100% !important; }
 svg.plot { display: block; max-width: 100%; height: auto; }
 svg.plot * { stroke-linejoin: round; }
 svg text { font-family: system-ui, "DejaVu Sans", sans-serif; }
@@ -108,6 +112,7 @@ summary { cursor: pointer; margin: .5rem 0; }
   tr, .card, .notes { break-inside: avoid; }
   .card, .notes, tr.mean th, tr.mean td, tr.all th, tr.all td, tr.worst th, tr.worst td,
   svg.plot, .bar { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .tables { display: block; }
   .wide { overflow: visible; }
   table { font-size: 7.4pt; }
   th, td { padding-right: .6em; }

@@ -235,7 +235,7 @@ def _measure(measure: Measure | None, bootstraps: int, notes: list[str]) -> Cell
     if measure.interval is None:
         return Cell("n/a", note=_noted(notes, _short(measure.reason)))
     interval = measure.interval
-    note = _doubt(interval, bootstraps)
+    note = "; ".join(filter(None, [measure.caution, _doubt(interval, bootstraps)]))
     number = _noted(notes, note) if note else 0
     return Cell(f"{interval.value:.3f}", (interval_text(interval),), number)
 

@@ -135,7 +135,7 @@ def matrix(scores: Scores, kind: str, severity: int, choices: Choices) -> tuple[
     both = set()
     for name, part in by_dataset(joined_datasets(scores, choices.joins)).items():
         units = units_of(part, choices.how, k=choices.k, missing=choices.missing)[-1]
-        seed = seed_of(choices.seed, name)
+        seed = seed_of(choices.seed, units)
         drawn = draw(units, {"auc": auc}, n=choices.bootstraps, seed=seed)
         pairs.append((row(name, "dataset", units, drawn), drawn))
         if {0, 1} <= set(part.label.tolist()):  # given, not scored: the same sets in every cell

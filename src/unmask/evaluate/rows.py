@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -22,7 +21,7 @@ from unmask.evaluate.units import Units
 from unmask.evaluate.weighted import Metric
 from unmask.types import Reason
 
-__all__ = ["Drawn", "draw", "mean_row", "row", "seed_of"]
+__all__ = ["Drawn", "draw", "few", "mean_row", "row", "seed_of"]
 
 RowKind = Literal["dataset", "mean", "generator", "all"]
 
@@ -36,9 +35,23 @@ class Drawn:
     """``(n,)`` for each metric that has a value; empty where a class comes from one group only."""
 
 
-def seed_of(seed: int, name: str) -> tuple[int, int]:
-    """A seed of its own for each data set, which the other data sets do not change."""
-    return seed, zlib.crc32(name.encode(errors="surrogateescape"))
+def seed_of(seed: int, units: Units) -> tuple[int, int]:
+    """A seed of their own for units of other groups, and the same one for those of the same.
+
+    So what stands beside a data set does not change its intervals, and two rows of the very same
+    items have the same ones, whatever they are called.
+    """
+    return seed, units.key
+
+
+def few(names: Sequence[str], most: int = 12) -> str:
+    """Names for a sentence: the first ones, and how many more there are.
+
+    >>> few(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def draw(units: Units, metrics: Mapping[str, Metric], *, n: int, seed: Sequence[int]) -> Drawn:
@@ -110,10 +123,23 @@ def _measure(metric: str, drawn: Drawn, units: Units) -> Measure:
     if isinstance(value, Reason):
         return Measure(metric, None, value.message)
     found = percentile_interval(value, drawn.resampled[metric])
+    if metric in _AT_FPR and units.n_real * _AT_FPR[metric] < 1:
+        return Measure(metric, found, caution=_too_few(units.n_real))
     if metric in _RATES and value in (0.0, 1.0) and found.low == found.high:
         n = _groups_behind(metric, units)
         return Measure(metric, clopper_pearson(round(value) * n, n))
     return Measure(metric, found)
+
+
+_AT_FPR = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05}
+"""The false-positive rate of a metric: with fewer reals than one over it, it is 0 or above it."""
+
+
+def _too_few(n_real: int) -> str:
+    reals = "1 real" if n_real == 1 else f"{n_real} reals"
+    return (
+        f"with {reals} there is no FPR between 0 and {100 / n_real:.1f} %: this is the TPR at FPR 0"
+    )
 
 
 _RATES = frozenset({"accuracy", "balanced_accuracy", "false_positive_rate", "true_positive_rate"})
@@ -137,12 +163,12 @@ def mean_row(rows: Sequence[Row], drawn: Sequence[Drawn], *, left_out: Sequence[
         drawn: Theirs, in the same order, each resampled by itself.
         left_out: Data sets that are no part of it, with the reason.
     """
-    names = ", ".join(each.name for each in rows)
+    names = few([each.name for each in rows])
     notes = [f"over {len(rows)} data set(s), each counting alike: {names}", *left_out]
     unit = "video" if any(each.unit == "video" for each in rows) else "picture"
     pictures = [each.name for each in rows if each.unit != unit]
     if pictures:
-        notes.append(f"no videos in {', '.join(pictures)}: each picture counts")
+        notes.append(f"no videos in {few(pictures)}: each picture counts")
     return Row(
         name="mean",
         kind="mean",
@@ -185,11 +211,17 @@ def _mean(metric: str, rows: Sequence[Row], drawn: Sequence[Drawn]) -> Measure:
     if len(defined) < len(values):
         pairs = zip(rows, values, strict=True)
         without = [each.name for each, value in pairs if isinstance(value, Reason)]
-        said = f"{len(without)} of {len(rows)} data sets have none: {', '.join(without)}"
+        said = f"{len(without)} of {len(rows)} data sets have none: {few(without)}"
         return Measure(metric, None, said)
     arrays = [each.resampled[metric] for each in drawn]
     together = np.mean(arrays, axis=0) if all(len(each) for each in arrays) else np.empty(0)
     found = percentile_interval(float(np.mean(defined)), together)
+    few_reals = [
+        each.name for each in rows for m in each.measures if m.name == metric and m.caution
+    ]
+    if few_reals:
+        said = f"too few reals for this FPR in {few(few_reals)}: there it is the TPR at FPR 0"
+        return Measure(metric, found, caution=said)
     if metric in _RATES and found.low == found.high and found.value in (0.0, 1.0):
         own = [
             m.interval for each in rows for m in each.measures if m.name == metric and m.interval

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +13,12 @@ import numpy as np
 from unmask.errors import ConfigError, near_names
 from unmask.evaluate import published_rows
 from unmask.evaluate.evaluation import Curves, Evaluation, Protocol, Row, Threshold
-from unmask.evaluate.figures import curves_of
+from unmask.evaluate.figures import MOST_DRAWN, curves_of
 from unmask.evaluate.mistakes import mistakes, not_scored
 from unmask.evaluate.repeats import repeated
-from unmask.evaluate.rows import Drawn, draw, mean_row, row, seed_of
+from unmask.evaluate.rows import Drawn, draw, few, mean_row, row, seed_of
 from unmask.evaluate.slices import default_columns, slices, worst_slice
-from unmask.evaluate.table import Meta, Scores, by_dataset, data_hash, select, texts
+from unmask.evaluate.table import Meta, Scores, Texts, by_dataset, data_hash, select, texts
 from unmask.evaluate.units import Missing, Units, units_of
 from unmask.evaluate.videos import How
 from unmask.evaluate.weighted import default_metrics
@@ -165,19 +166,20 @@ def _measured(
     def units(part: Scores) -> list[Units]:
         return units_of(part, choices.how, k=choices.k, missing=choices.missing)
 
-    def drawn(name: str, found: Sequence[Units]) -> list[tuple[Units, Drawn]]:
-        seed = seed_of(choices.seed, name)
-        return [(each, draw(each, metrics, n=n, seed=seed)) for each in found]
+    def drawn(found: Sequence[Units]) -> list[tuple[Units, Drawn]]:
+        return [
+            (each, draw(each, metrics, n=n, seed=seed_of(choices.seed, each))) for each in found
+        ]
 
-    sets = {name: drawn(name, units(part)) for name, part in by_dataset(scores).items()}
+    sets = {name: drawn(units(part)) for name, part in by_dataset(scores).items()}
     rows = [
         row(name, "dataset", *pair, notes=_class_note(pair[0]), threshold=threshold)
         for name, pairs in sets.items()
         for pair in pairs
     ]
-    shown = {name: pairs[-1][0] for name, pairs in sets.items()}
+    shown = {name: sets[name][-1][0] for name in _drawn_sets(sets)}
     if len(sets) > 1:
-        pooled = drawn("all", units(scores))
+        pooled = drawn(units(scores))
         rows += _means(sets, threshold)
         rows += [
             replace(
@@ -188,16 +190,23 @@ def _measured(
         ]
         shown["all"] = pooled[-1][0]
     for name, (part, note) in _generators(scores).items():
-        # A name of its own for the seed: a data set may be called like its generator.
-        (pair,) = drawn(f"generator {name}", units(part)[-1:])
+        (pair,) = drawn(units(part)[-1:])
         rows.append(row(name, "generator", *pair, notes=note, threshold=threshold))
     curves = [
-        curves_of(name, each, n=n, seed=seed_of(choices.seed, name)) for name, each in shown.items()
+        curves_of(name, each, n=n, seed=seed_of(choices.seed, each)) for name, each in shown.items()
     ]
     return tuple(rows), tuple(each for each in curves if each)
 
 
 Sets = Mapping[str, Sequence[tuple[Units, Drawn]]]
+
+
+def _drawn_sets(sets: Sets) -> list[str]:
+    """The data sets that have curves: of many those with the lowest AUC."""
+    found = {name: pairs[-1][1].values.get("auc") for name, pairs in sets.items()}
+    aucs = {name: each if isinstance(each, float) else math.inf for name, each in found.items()}
+    lowest = set(sorted(aucs, key=aucs.__getitem__)[:MOST_DRAWN])
+    return [name for name in sets if name in lowest]
 
 
 def _means(sets: Sets, threshold: Threshold) -> list[Row]:
@@ -207,7 +216,7 @@ def _means(sets: Sets, threshold: Threshold) -> list[Row]:
     """
     both = {name: pairs for name, pairs in sets.items() if _has_both(pairs[0][0])}
     left = [name for name in sets if name not in both] if both else []
-    said = [f"left out, since they do not have both classes: {', '.join(left)}"] if left else []
+    said = [f"left out, since they do not have both classes: {few(left)}"] if left else []
     found = []
     depth = max(len(pairs) for pairs in (both or sets).values())
     for level in range(depth):
@@ -235,9 +244,19 @@ def _generators(scores: Scores) -> dict[str, tuple[Scores, list[str]]]:
         own = fake & (scores.generator == name)
         datasets = list(dict.fromkeys(scores.dataset[own].tolist()))
         reals = (scores.label == 0) & np.isin(scores.dataset.astype(str), datasets)
-        note = [f"against the reals of {', '.join(datasets)}"]
-        found[name] = (select(scores, own | reals), note)
+        found[name] = (select(scores, own | reals), [_against(scores.dataset[reals], datasets)])
     return found
+
+
+def _against(of_reals: Texts, datasets: Sequence[str]) -> str:
+    """Which reals a generator's fakes stand against, of the data sets in which it occurs."""
+    with_reals = set(of_reals.tolist())
+    there = [name for name in datasets if name in with_reals]
+    without = [name for name in datasets if name not in with_reals]
+    if not there:
+        return f"no reals to stand against in {few(without)}: what needs both classes is n/a"
+    said = f"its fakes against the reals of {few(there)}"
+    return said + (f"; there are none in {few(without)}" if without else "")
 
 
 def _notes(scores: Scores, whole: Scores, choices: Choices) -> tuple[str, ...]:
@@ -251,8 +270,9 @@ def _notes(scores: Scores, whole: Scores, choices: Choices) -> tuple[str, ...]:
             alone[labels.pop()].append(name)
     for label, words in ((0, "reals"), (1, "fakes")):
         if alone[label]:
-            names = ", ".join(alone[label])
-            notes.append(f"{words} only in {names}: AUC and what else needs both classes is n/a")
+            notes.append(
+                f"{words} only in {few(alone[label])}: AUC and what else needs both classes is n/a"
+            )
     if alone[0] and alone[1]:
         notes.append(
             f"--join {alone[1][0]}+{alone[0][0]} measures the two together; their sources then "
@@ -285,7 +305,7 @@ def _about_copies(scores: Scores) -> list[str]:
     several = counts[file_of] > 1
     if not several.any():
         return []
-    names = ", ".join(dict.fromkeys(scores.dataset[known][several].tolist()))
+    names = few(list(dict.fromkeys(scores.dataset[known][several].tolist())))
     label = scores.label[known]
     said = (
         f"{int((counts - 1).sum())} of {len(scores)} items have the same bytes as another one "
@@ -307,6 +327,6 @@ def _about_threshold(threshold: Threshold, scores: Scores) -> tuple[str, ...]:
     if not named:
         return ()
     return (
-        f"the threshold was chosen on data sets that are measured here ({', '.join(named)}): where "
+        f"the threshold was chosen on data sets that are measured here ({few(named)}): where "
         "the items are the same, rates at it are flattering",
     )

@@ -23,6 +23,7 @@ from unmask.types import OperatingPoint, Result, Sample
 __all__ = [
     "Meta",
     "Scores",
+    "Texts",
     "by_dataset",
     "columns_of",
     "data_hash",

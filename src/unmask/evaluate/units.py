@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from unmask.evaluate.counts import Array, Labels
 from unmask.evaluate.evaluation import Coverage
-from unmask.evaluate.table import Scores, scored, texts
+from unmask.evaluate.table import Scores, Texts, scored, texts
 from unmask.evaluate.videos import How, by_video
 
 __all__ = ["FILLED", "NO_LABEL", "Missing", "Units", "has_videos", "pictures", "units_of", "videos"]
@@ -35,6 +36,8 @@ class Units:
     groups: npt.NDArray[np.intp]
     """What the intervals resample, as numbers."""
     coverage: Coverage
+    key: int = 0
+    """A number that follows from the names of the groups alone: what the resamples begin with."""
 
     @property
     def n_real(self) -> int:
@@ -76,7 +79,8 @@ def pictures(scores: Scores, *, missing: Missing = "exclude") -> Units:
         kept = labelled
     measured = labelled & given
     coverage = Coverage(len(scores), int(measured.sum()), _missing(scores, ~measured))
-    return Units("picture", scores.label[kept], p_fake[kept], _groups(scores)[kept], coverage)
+    groups = _groups(scores)[kept]
+    return Units("picture", scores.label[kept], p_fake[kept], groups, coverage, _key(scores, kept))
 
 
 def videos(scores: Scores, how: How, *, k: int = 3, missing: Missing = "exclude") -> Units:
@@ -107,7 +111,7 @@ def videos(scores: Scores, how: How, *, k: int = 3, missing: Missing = "exclude"
         return Units("video", np.empty(0, np.int8), np.empty(0), nothing, coverage)
     found = by_video(scores.label[kept], p_fake[kept], names[kept], how, k=k)
     groups = _groups(scores)[kept][found.first]
-    return Units("video", found.labels, found.scores, groups, coverage)
+    return Units("video", found.labels, found.scores, groups, coverage, _key(scores, kept))
 
 
 def _video_names(scores: Scores) -> npt.NDArray[np.str_]:
@@ -122,7 +126,7 @@ def _groups(scores: Scores) -> npt.NDArray[np.intp]:
 
     Groups that share a file, byte for byte, are one: its copies say nothing new.
     """
-    names = np.where(scores.group == "", scores.source, scores.group)
+    names = _group_names(scores)
     codes: npt.NDArray[np.intp] = np.unique(names.astype(np.str_), return_inverse=True)[1]
     known = np.flatnonzero(scores.sha256 != "")
     _, first, file_of = np.unique(
@@ -138,6 +142,15 @@ def _groups(scores: Scores) -> npt.NDArray[np.intp]:
     shared = coo_array((np.ones(len(one)), (one, other)), shape=(many, many))
     together: npt.NDArray[np.intp] = connected_components(shared, directed=False)[1]
     return together[codes]
+
+
+def _group_names(scores: Scores) -> Texts:
+    return np.where(scores.group == "", scores.source, scores.group)
+
+
+def _key(scores: Scores, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> int:
+    names = sorted(set(_group_names(scores)[rows].tolist()))
+    return zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
 
 
 def _missing(scores: Scores, rows: npt.NDArray[np.bool_]) -> dict[str, int]:
