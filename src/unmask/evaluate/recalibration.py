@@ -171,32 +171,24 @@ def recalibrate(
     n_fake = int(labels.sum())
     _check_reals(labels, groups, target_fprs)
     before = Affine(temperature)
-    asked: Method = method or ("temperature" if n_fake else "none")
-    new = _fitted(asked, logits, labels, before)
     compared, notes = _compared(logits / temperature, labels, groups, seed)
-    is_better = _is_better(asked, compared)
-    stored = force or is_better is True or asked == "none"
-    chosen: Method = asked if stored else "none"
-    after = new if stored else before
+    fitted = _fitted(
+        method or ("temperature" if n_fake else "none"), logits, labels, before, compared
+    )
+    stored = force or fitted.is_better is True or fitted.method == "none"
+    after = Affine(fitted.temperature, fitted.bias) if stored else before
     shift = None
     if unlabelled is not None:
-        shift = _shift(after(unlabelled), n_fake / len(labels) if chosen == "platt" else EVEN)
-        after = Affine(after.temperature, after.bias + shift.bias * after.temperature)
+        of_data = stored and fitted.method == "platt"
+        after, shift = _shifted(after, unlabelled, n_fake / len(labels) if of_data else EVEN)
     p_fake = after(logits)
     sha256 = data_hash(scores)
-    points = operating_points(
-        p_fake[labels == 0],
-        p_fake[labels == 1] if n_fake else None,
-        source=source,
-        target_fprs=target_fprs,
-        sha256=sha256,
-    )
-    missing = scores.status[~scored(scores)]
+    points = _points(p_fake, labels, target_fprs, source, sha256)
     return Recalibration(
-        method=chosen,
+        method=fitted.method if stored else "none",
         before=before,
         after=after,
-        fitted=Fitted(asked, new.temperature, new.bias, is_better),
+        fitted=fitted,
         outcomes=tuple(_outcome(point, p_fake, labels) for point in points),
         compared=compared,
         source=source,
@@ -205,14 +197,9 @@ def recalibrate(
         n_fake=n_fake,
         n_groups=len(np.unique(groups)),
         n_repeated=n_repeated,
-        not_scored=dict(Counter(missing.tolist()).most_common()),
+        not_scored=dict(Counter(scores.status[~scored(scores)].tolist()).most_common()),
         shift=shift,
-        notes=(
-            *notes,
-            *_about_map(asked, new, compared, is_better, stored=stored),
-            *_about_copies(n_repeated),
-            *_about_groups(labels, groups),
-        ),
+        notes=notes + _notes(fitted, compared, n_repeated, labels, groups, stored=stored),
     )
 
 
@@ -247,7 +234,18 @@ def _check_reals(
     check_enough(n_real, target_fprs, n_groups=len(np.unique(groups[labels == 0])))
 
 
-def _fitted(method: Method, logits: Array, labels: Labels, before: Affine) -> Affine:
+def _fitted(
+    method: Method,
+    logits: Array,
+    labels: Labels,
+    before: Affine,
+    compared: Sequence[Calibrated],
+) -> Fitted:
+    found = _fit(method, logits, labels, before)
+    return Fitted(method, found.temperature, found.bias, _is_better(method, compared))
+
+
+def _fit(method: Method, logits: Array, labels: Labels, before: Affine) -> Affine:
     if method == "temperature":
         temperature = fit_temperature(logits, labels)
         low, high = TEMPERATURES
@@ -273,8 +271,8 @@ def _fitted(method: Method, logits: Array, labels: Labels, before: Affine) -> Af
     return before
 
 
-def _shift(p_fake: Array, prior: float) -> Shift:
-    found = estimate_shift(p_fake, prior=prior)
+def _shifted(before: Affine, unlabelled: npt.ArrayLike, prior: float) -> tuple[Affine, Shift]:
+    found = estimate_shift(before(unlabelled), prior=prior)
     if found.limited:
         raise MetricUndefined(
             f"the unlabelled scores ask for a share of fakes of {found.estimated:.3g} or beyond, "
@@ -282,7 +280,7 @@ def _shift(p_fake: Array, prior: float) -> Shift:
             "kinds of fakes look just like that; calibrate on labelled data from there instead.",
             code="shift_limited",
         )
-    return found
+    return Affine(before.temperature, before.bias + found.bias * before.temperature), found
 
 
 def _compared(
@@ -305,21 +303,43 @@ def _is_better(method: Method, compared: Sequence[Calibrated]) -> bool | None:
     return new.log_loss < present.log_loss and new.brier <= present.brier
 
 
-def _about_map(
-    method: Method,
-    new: Affine,
+def _points(
+    p_fake: Array, labels: Labels, target_fprs: Sequence[float], source: str, sha256: str
+) -> tuple[OperatingPoint, ...]:
+    fakes = p_fake[labels == 1]
+    return operating_points(
+        p_fake[labels == 0],
+        fakes if len(fakes) else None,
+        source=source,
+        target_fprs=target_fprs,
+        sha256=sha256,
+    )
+
+
+def _notes(
+    fitted: Fitted,
     compared: Sequence[Calibrated],
-    is_better: bool | None,
+    n_repeated: int,
+    labels: Labels,
+    groups: npt.NDArray[np.intp],
     *,
     stored: bool,
 ) -> tuple[str, ...]:
+    return (
+        *_about_map(fitted, compared, stored=stored),
+        *_about_copies(n_repeated),
+        *_about_groups(labels, groups),
+    )
+
+
+def _about_map(new: Fitted, compared: Sequence[Calibrated], *, stored: bool) -> tuple[str, ...]:
     """Whether the fitted map is stored, where there is a reason not to."""
-    if method == "none" or is_better:
+    if new.method == "none" or new.is_better:
         return ()
     why = "whether P(fake) is any better by it cannot be told"
-    if is_better is False:
+    if new.is_better is False:
         of = {each.name: each for each in compared}
-        old, tried = of["none"], of[method]
+        old, tried = of["none"], of[new.method]
         why = (
             "on groups that it was not fitted to P(fake) is no better by it than as it was "
             f"(log loss {tried.log_loss:.4f} against {old.log_loss:.4f}, Brier score "
