@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from collections import Counter, defaultdict
@@ -565,6 +566,19 @@ def test_operating_points_stand_at_quantiles_of_the_classes():
         assert (point.target_fpr, point.target_fnr) == (rate, rate)
     assert one.fake_at > five.fake_at
     assert one.real_below < five.real_below
+
+
+def test_operating_points_carry_counts_and_the_hash_of_their_data(tmp_path):
+    # That of a table of scores of the same files, labels and data sets.
+    labels = [0, 0, 1]
+    paths = [write_picture(tmp_path / f"{n}.png", noise_image(n)) for n in range(3)]
+    samples = [Sample(str(p), p, label=y, dataset="d") for p, y in zip(paths, labels, strict=True)]
+    points = operating_points(np.array([0.1, 0.2, 0.9]), samples, source="here")
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    text = "\n".join(sorted(f"{h}\t{y}\td" for h, y in zip(hashes, labels, strict=True)))
+    for point in points:
+        assert (point.n_real, point.n_fake) == (2, 1)
+        assert point.sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_operating_points_of_classes_apart_leave_no_band_upside_down():

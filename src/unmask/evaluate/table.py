@@ -29,6 +29,7 @@ __all__ = [
     "data_hash",
     "from_results",
     "joined",
+    "rows_hash",
     "scored",
     "select",
     "texts",
@@ -357,6 +358,10 @@ def data_hash(scores: Scores) -> str:
 
     Where the bytes could not be read, the item's name stands for them.
     """
-    rows = zip(scores.sha256, scores.source, scores.label, scores.dataset, strict=True)
+    return rows_hash(zip(scores.sha256, scores.source, scores.label, scores.dataset, strict=True))
+
+
+def rows_hash(rows: Iterable[tuple[str, str, int, str]]) -> str:
+    """:func:`data_hash` of content hash, name, label (-1 unknown) and data set of each item."""
     lines = sorted(f"{sha or source}\t{label}\t{dataset}" for sha, source, label, dataset in rows)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()

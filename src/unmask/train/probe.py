@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from unmask.evaluate import calibration, thresholds
+from unmask.evaluate.table import rows_hash
 from unmask.evaluate.thresholds import weighted_quantile
 from unmask.train.data import cell_weights, unit
+from unmask.train.features import hashes_of
 from unmask.types import OperatingPoint, Sample
 
 __all__ = [
@@ -149,7 +151,9 @@ def operating_points(
 
     ``fpr5`` calls fake what 5 % of the reals reach, and real what 5 % of the fakes stay below;
     ``fpr1`` the same at 1 %; classes and data sets count alike. Few reals are no reason to stop a
-    training: the interval of the point says how little it then means.
+    training: the interval of the point says how little it then means. Each carries how many
+    samples it was chosen on and the hash of their files, labels and data sets, made as that of a
+    table of scores.
     """
     labels, weights = _labels(samples), cell_weights(samples)
     real, fake = labels == 0, labels == 1
@@ -161,6 +165,15 @@ def operating_points(
         few="keep",
         real_weights=weights[real],
         fake_weights=weights[fake],
+        sha256=_data_hash(samples),
+    )
+
+
+def _data_hash(samples: Sequence[Sample]) -> str:
+    """Of the files that were judged by; one that is gone counts by its name."""
+    return rows_hash(
+        (sha256, sample.source, -1 if sample.label is None else sample.label, sample.dataset)
+        for sha256, sample in zip(hashes_of(samples, None), samples, strict=True)
     )
 
 
