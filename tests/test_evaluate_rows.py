@@ -181,7 +181,9 @@ def test_the_order_of_the_items_does_not_change_the_intervals():
 
 def test_data_sets_are_resampled_apart():
     labels, p_fake = drawn()
-    found = evaluated(table(labels * 2, p_fake * 2, dataset=["a"] * 60 + ["b"] * 60))
+    groups = [f"{number:03}" for number in range(120)]  # in the order of the items
+    scores = table(labels * 2, p_fake * 2, dataset=["a"] * 60 + ["b"] * 60, group=groups)
+    found = evaluated(scores)
     one, other = (measure(row(found, name), "auc").interval for name in "ab")
     assert one != other
     assert value(row(found, "a"), "auc") == value(row(found, "b"), "auc")
