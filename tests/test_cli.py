@@ -10,7 +10,7 @@ from unmask.cli.progress import progress
 from unmask.models.configuration import FaceSpec
 
 VERBS = (
-    *("scan", "train", "evaluate", "calibrate", "audit", "equalize"),
+    *("scan", "train", "sweep", "evaluate", "calibrate", "audit", "equalize"),
     *("convert", "verify", "align", "models", "fetch"),
 )
 HEAVY = ("torch", "transformers", "cv2", "dlib", "sklearn", "scipy")

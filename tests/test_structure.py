@@ -144,14 +144,14 @@ def test_nothing_below_the_command_line_imports_it():
     assert wrong == set()
 
 
-def test_only_the_train_verb_imports_training():
+def test_only_the_train_and_sweep_verbs_import_training():
     users = {
         name
         for name in MODULES
         if not within(name, "unmask.train")
         and any(within(each, "unmask.train") for each in imports(name))
     }
-    assert users == {"unmask.cli.train", "unmask.cli.train_run"}
+    assert users == {"unmask.cli.sweep", "unmask.cli.train", "unmask.cli.train_run"}
 
 
 def test_nobody_imports_torchvision():

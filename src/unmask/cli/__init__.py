@@ -27,6 +27,7 @@ from unmask.cli.fetch import fetch
 from unmask.cli.models import models
 from unmask.cli.scan import scan
 from unmask.cli.streams import open_closed_streams, terminable
+from unmask.cli.sweep import sweep
 from unmask.cli.train import train
 from unmask.cli.verify import verify
 from unmask.errors import UnmaskError
@@ -89,6 +90,7 @@ class _Verb(TyperCommand):
 for verb in (
     scan,
     train,
+    sweep,
     evaluate,
     calibrate,
     audit,

@@ -16,6 +16,7 @@ from unmask.files import one_line, valid_text
 __all__ = ["train"]
 
 Recipe = Literal["probe", "effort", "layernorm", "lora", "full"]
+Fit = Literal["logistic", "lda"]
 
 
 def train(
@@ -75,6 +76,13 @@ def train(
     views: Annotated[
         int | None, typer.Option(help="Of a probe: altered copies of each picture (2).")
     ] = None,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option(help="Of a probe: C of its regression, or shrinkage; several: repeat."),
+    ] = None,
+    fit: Annotated[
+        Fit | None, typer.Option(help="Of a probe: logistic regression, or a discriminant.")
+    ] = None,
     compare_whole: Annotated[
         bool, typer.Option("--compare-whole", help="Of a probe: also measure whole pictures.")
     ] = False,
@@ -119,6 +127,8 @@ def train(
         file=_file(config),
         scales=tuple(scale or ()),
         features=tuple(tuple(each.split(",")) for each in feature or ()),
+        strengths=tuple(strength or ()),
+        fit=fit,
         cache=cache or feature_cache(),
         overwrite=overwrite,
         name=name or valid_text(output.name),

@@ -21,17 +21,17 @@ from unmask.files import one_line, replacing, valid_text
 if TYPE_CHECKING:
     from unmask.train.config import TrainConfig
     from unmask.train.finetune import Finetuned
-    from unmask.train.probe import Validation
-    from unmask.train.recipe import Probe
+    from unmask.train.probe import Fit, Validation
+    from unmask.train.recipe import Probe, ProbeOptions
     from unmask.types import Sample
 
-__all__ = ["Command", "run_finetune", "run_probe"]
+__all__ = ["Command", "check_apart", "data_name", "run_finetune", "run_probe", "tell_left_out"]
 
 _FEW = 5
 """Validation units of a class below which an AUC is mostly chance."""
 
 _OF_A_PROBE = frozenset(
-    {"recipe", "backbone", "faces", "crop_scale", "features", "seed", "batch_size"}
+    {"recipe", "backbone", "faces", "crop_scale", "resolution", "features", "seed", "batch_size"}
 )
 """The settings that mean something to a probe too."""
 
@@ -48,6 +48,10 @@ class Command:
     """By setting, what the file says."""
     scales: tuple[float, ...]
     features: tuple[tuple[str, ...], ...]
+    strengths: tuple[float, ...]
+    """Of a probe; empty tries the usual ones."""
+    fit: Fit | None
+    """Of a probe; None is logistic."""
     cache: Path
     overwrite: bool
     name: str
@@ -69,7 +73,7 @@ class Command:
         from unmask.train.data import read_labelled
 
         found = read_labelled(self.data, seed=seed)
-        return found, valid_text(_named(self.data, {sample.dataset for sample in found}))
+        return found, data_name(self.data, {sample.dataset for sample in found})
 
 
 def run_probe(command: Command, *, views: int | None, whole: bool, resume: bool, kept: str) -> None:
@@ -77,7 +81,8 @@ def run_probe(command: Command, *, views: int | None, whole: bool, resume: bool,
     from unmask.errors import ConfigError
     from unmask.train.card import probe_card
     from unmask.train.config import checked_keys
-    from unmask.train.recipe import ProbeOptions, train_probe
+    from unmask.train.inputs import resized
+    from unmask.train.recipe import train_probe
     from unmask.train.towers import load_tower
 
     checked_keys(command.flags, "the options")
@@ -103,20 +108,11 @@ def run_probe(command: Command, *, views: int | None, whole: bool, resume: bool,
         batch_size=said["batch_size"],
         workers=command.workers,
     )
-    probe_options = ProbeOptions(
-        faces=said["faces"] == "largest",
-        scales=given or (1.0, 1.3),
-        features=lists,
-        views=2 if views is None else views,
-        compare_whole=whole,
-        seed=said["seed"],
-        license=command.license,
-        cache=command.cache,
-    )
+    probe_options = _probe_options(command, said, lists, given, views=views, whole=whole)
     probe = train_probe(
         samples,
         tower,
-        preprocess,
+        resized(preprocess, said.get("resolution"), tower.model.config),
         source,
         probe_options,
         data_name=data_name,
@@ -124,6 +120,32 @@ def run_probe(command: Command, *, views: int | None, whole: bool, resume: bool,
     )
     card = probe_card(probe, name=command.name, terms=command.terms, command=command.line)
     _write_probe(command, probe, card)
+
+
+def _probe_options(
+    command: Command,
+    said: Mapping[str, Any],
+    lists: tuple[tuple[str, ...], ...],
+    scales: tuple[float, ...],
+    *,
+    views: int | None,
+    whole: bool,
+) -> ProbeOptions:
+    from unmask.train.recipe import ProbeOptions
+
+    usual = ProbeOptions()
+    return ProbeOptions(
+        faces=said["faces"] == "largest",
+        scales=scales or usual.scales,
+        features=lists,
+        strengths=command.strengths or usual.strengths,
+        fit=command.fit or usual.fit,
+        views=usual.views if views is None else views,
+        compare_whole=whole,
+        seed=said["seed"],
+        license=command.license,
+        cache=command.cache,
+    )
 
 
 def run_finetune(
@@ -145,6 +167,8 @@ def run_finetune(
             "--views and --compare-whole are for a probe; of other recipes --augmentation says "
             "how crops are altered, anew in every epoch"
         )
+    if command.strengths or command.fit:
+        raise ConfigError("--strength and --fit are for a probe, whose head alone is fitted")
     if resume and command.overwrite:
         raise ConfigError("--resume and --overwrite contradict each other; give one of them")
     config = _config(command, recipe)
@@ -219,25 +243,35 @@ def _check_output(command: Command, output: Path) -> None:
         ConfigError: it is, holds or lies in one of the inputs or the cache.
         OutputError: it holds something that is no detector, or may not be replaced.
     """
-    from unmask.errors import ConfigError
     from unmask.models.checkpoint import check_free
 
+    check_apart(output, command.data, command.cache)
+    check_free(output, overwrite=command.overwrite)
+
+
+def check_apart(output: Path, data: list[str], cache: Path) -> None:
+    """Nothing, if the output neither is, nor holds, nor lies in, an input or the cache.
+
+    Raises:
+        ConfigError: it does.
+    """
+    from unmask.errors import ConfigError
+
     place = output.resolve()
-    inputs = [("input", Path(each)) for each in command.data]
-    for what, path in [*inputs, ("cache", command.cache)]:
+    inputs = [("input", Path(each)) for each in data]
+    for what, path in [*inputs, ("cache", cache)]:
         other = path.resolve()
         if place.is_relative_to(other) or other.is_relative_to(place):
             raise ConfigError(
                 f"the output {output} and the {what} {path} are the same or one lies in the other; "
                 "give another output folder"
             )
-    check_free(output, overwrite=command.overwrite)
 
 
-def _named(data: list[str], datasets: set[str]) -> str:
+def data_name(data: list[str], datasets: set[str]) -> str:
     """What thresholds say they come from: the data sets by name, else the files given."""
     names = sorted(datasets - {""}) or [Path(each).name for each in data]
-    return ", ".join(names)
+    return valid_text(", ".join(names))
 
 
 def _write_page(folder: Path, name: str, config: TrainConfig) -> None:
@@ -291,6 +325,11 @@ def _tell(command: Command, validation: Validation, left_out: tuple[tuple[str, s
                 f"fake {unit} says little; give more data\n"
             )
     typer.echo(f"{'mean':32} AUC {validation.macro_auc:.3f}")
+    tell_left_out(left_out)
+    sys.stderr.write(f"wrote {one_line(str(command.output))}\n")
+
+
+def tell_left_out(left_out: tuple[tuple[str, str], ...]) -> None:
+    """Every sample that gave no crop, or repeats another, on stderr."""
     for source, code in left_out:
         sys.stderr.write(f"left out: {one_line(source)} ({code})\n")
-    sys.stderr.write(f"wrote {one_line(str(command.output))}\n")

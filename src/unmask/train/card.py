@@ -190,8 +190,9 @@ def _notes(probe: Probe, spec: DetectorSpec) -> str:
     return (
         "Frames of one video count once, by their mean. Input scale, features and penalty were "
         "chosen on these same validation samples, among "
-        f"{len(probe.tried)} combinations, so the numbers are slightly optimistic. Altered copies "
-        "are mirrored, shrunk, blurred, lightened and recompressed by chance, as sharing does."
+        f"{len(probe.tried) + probe.searched} combinations, so the numbers are slightly "
+        "optimistic. Altered copies are mirrored, shrunk, blurred, lightened and recompressed by "
+        "chance, as sharing does."
         f"{whole}\n\nTemperature {spec.temperature:.3f}. Operating points:\n\n{_points(spec)}\n\n"
         f"At the first one, of single validation pictures: {shares}."
     )

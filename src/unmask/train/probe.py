@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from unmask.errors import ConfigError
 from unmask.evaluate import calibration, thresholds
 from unmask.evaluate.table import rows_hash
 from unmask.evaluate.thresholds import weighted_quantile
@@ -17,16 +19,22 @@ from unmask.train.features import hashes_of
 from unmask.types import OperatingPoint, Sample
 
 __all__ = [
+    "Fit",
     "Head",
     "Row",
+    "Standard",
     "Validation",
     "fit_head",
     "fit_temperature",
+    "lda_weights",
     "operating_points",
+    "standard_of",
     "validate",
 ]
 
 Array = npt.NDArray[np.float64]
+Fit = Literal["logistic", "lda"]
+"""How a head comes about: logistic regression, or a linear discriminant with shrinkage."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,29 +77,107 @@ class Validation:
         return float(np.mean([row.auc for row in self.rows]))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Standard:
+    """What gives each column of the training part mean 0 and deviation 1."""
+
+    mean: Array
+    """``(D,)``."""
+    scale: Array
+    """``(D,)``."""
+
+    def __call__(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The features ``(N, D)`` by this mean and deviation."""
+        return ((features - self.mean) / self.scale).astype(np.float32)
+
+
+def standard_of(features: npt.NDArray[np.float32], weights: Array) -> Standard:
+    """The weighted mean and deviation of each column of ``(N, D)``."""
+    mean: Array = np.average(features, axis=0, weights=weights)
+    scale: Array = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weights)) + 1e-6
+    return Standard(mean, scale)
+
+
 def fit_head(
     features: npt.NDArray[np.float32],
     samples: Sequence[Sample],
     *,
     strength: float,
+    fit: Fit = "logistic",
 ) -> Head:
-    """Logistic regression on standardised features; classes and data sets count alike.
+    """A head on standardised features; classes and data sets count alike.
 
     Args:
         features: ``(N, D)``.
         samples: ``(N,)``, their labels and data sets.
-        strength: scikit-learn's ``C``, the inverse of the L2 penalty.
+        strength: Of ``logistic`` scikit-learn's ``C``, the inverse of the L2 penalty; of ``lda``
+            the shrinkage.
+        fit: Logistic regression, or see :func:`lda_weights`.
+
+    Raises:
+        ConfigError: the strength is out of its range.
     """
+    weights = cell_weights(samples)
+    standard = standard_of(features, weights)
+    columns = standard(features)
+    if fit == "lda":
+        coefficients, biases = lda_weights(columns, _labels(samples), weights, [strength])
+        return _unfolded(coefficients[:, 0], float(biases[0]), standard)
     from sklearn.linear_model import LogisticRegression
 
-    labels = [sample.label for sample in samples]
-    weights = cell_weights(samples)
-    mean = np.average(features, axis=0, weights=weights)
-    scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weights)) + 1e-6
+    _check_strength(strength)
     model = LogisticRegression(C=strength, max_iter=1000)
-    model.fit(((features - mean) / scale).astype(np.float32), labels, sample_weight=weights)
-    weight = model.coef_[0].astype(np.float64) / scale
-    return Head(weight, float(model.intercept_[0] - mean @ weight))
+    model.fit(columns, [sample.label for sample in samples], sample_weight=weights)
+    return _unfolded(model.coef_[0].astype(np.float64), model.intercept_[0], standard)
+
+
+def _unfolded(coefficients: Array, bias: float, standard: Standard) -> Head:
+    weight = coefficients / standard.scale
+    return Head(weight, float(bias - standard.mean @ weight))
+
+
+def _check_strength(strength: float) -> None:
+    if not 0 < strength < np.inf:
+        raise ConfigError(f"a strength (C) is {strength:g}; it must be above 0 (0.01 is usual)")
+
+
+def lda_weights(
+    columns: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    weights: Array,
+    shrinkages: Sequence[float],
+) -> tuple[Array, Array]:
+    """Linear discriminants ``(D, K)`` and their biases ``(K,)``, one per shrinkage; equal priors.
+
+    With the covariance S within the classes the direction is ``((1 - s) S + s I)^-1 (m1 - m0)``
+    (Friedman, Regularized Discriminant Analysis, JASA 1989); one eigendecomposition serves all s.
+
+    Args:
+        columns: Standardised features ``(N, D)``.
+        labels: ``(N,)`` 0 real, 1 fake.
+        weights: ``(N,)``.
+        shrinkages: Values of s, ``(K,)``.
+
+    Raises:
+        ConfigError: a shrinkage is not above 0 and at most 1.
+    """
+    for shrinkage in shrinkages:
+        if not 0 < shrinkage <= 1:
+            raise ConfigError(
+                f"a shrinkage is {shrinkage:g}; it must be above 0 and at most 1 (0.1 is usual)"
+            )
+    means = np.stack(
+        [np.average(columns[labels == each], 0, weights[labels == each]) for each in (0, 1)]
+    )
+    within = (columns - means[labels]).astype(np.float32)
+    within *= np.sqrt(weights / weights.sum()).astype(np.float32)[:, None]
+    values, vectors = np.linalg.eigh((within.T @ within).astype(np.float64))
+    along = vectors.T @ (means[1] - means[0])
+    shrunk = np.array(shrinkages)[None]
+    directions = vectors @ (
+        along[:, None] / ((1 - shrunk) * np.maximum(values, 0)[:, None] + shrunk)
+    )
+    return directions, -means.mean(0) @ directions
 
 
 def validate(logits: Array, samples: Sequence[Sample]) -> Validation:

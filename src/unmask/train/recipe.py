@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import torch
 
 from unmask.aggregate import judge
 from unmask.errors import ConfigError
-from unmask.images import Limits
 from unmask.models import heads
 from unmask.models.backbone import build_backbone
 from unmask.models.configuration import (
@@ -27,9 +25,11 @@ from unmask.models.features import prefix_tokens
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.prepare import Stage
 from unmask.preprocess import Preprocess
-from unmask.train.data import apart, counted
-from unmask.train.features import Features, Tower, features_of, hashes_of
+from unmask.train.data import counted
+from unmask.train.features import Tower
+from unmask.train.inputs import Extractor, Part, Progress, describe_input, make_extractor
 from unmask.train.probe import (
+    Fit,
     Head,
     Validation,
     fit_head,
@@ -37,14 +37,10 @@ from unmask.train.probe import (
     operating_points,
     validate,
 )
-from unmask.types import FaceSpec, OperatingPoint, Reason, Sample
+from unmask.types import OperatingPoint, Sample
 from unmask.versions import versions
 
 __all__ = ["Candidate", "Probe", "ProbeOptions", "Progress", "default_features", "train_probe"]
-
-_REPEATED = Reason("also_in_validation", "the same bytes are in the validation part")
-Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-"""Given what is done and how many, a context whose function is called once per item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,9 @@ class ProbeOptions:
     features: tuple[tuple[str, ...], ...] = ()
     """Feature lists to choose from; empty takes :func:`default_features`."""
     strengths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
-    """Values of scikit-learn's ``C`` to choose from."""
+    """Values of scikit-learn's ``C`` to choose from; with ``lda`` of the shrinkage."""
+    fit: Fit = "logistic"
+    """How a head comes about."""
     views: int = 2
     """Augmented copies of each training picture."""
     compare_whole: bool = False
@@ -115,12 +113,8 @@ class Probe:
     """Source and reason of samples that gave no crop, or whose bytes are in validation too."""
     outcomes: dict[str, float]
     """Share of validation samples per true class and verdict at the default operating point."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    train: Features
-    val: Features
+    searched: int = 0
+    """Combinations that a search tried before on the same validation samples."""
 
 
 def default_features(config: object) -> tuple[tuple[str, ...], ...]:
@@ -162,12 +156,22 @@ def train_probe(
     """
     lists = options.features or default_features(tower.model.config)
     names = list(dict.fromkeys(name for features in lists for name in features))
-    extract = _Extractor(samples, names, tower, preprocess, options, progress)
+    extract = make_extractor(
+        samples,
+        names,
+        tower,
+        preprocess,
+        cache=options.cache,
+        seed=options.seed,
+        finder=options.finder,
+        least_face_px=options.least_face_px,
+        progress=progress,
+    )
     tried: list[Candidate] = []
     best: tuple[Candidate, Head, float] | None = None
     for scale in options.scales if options.faces else (0.0,):
         part = extract(scale)
-        at_scale = _try_all(part, lists, options.strengths, _describe(scale))
+        at_scale = _try_all(part, lists, options, describe_input(scale))
         first = max(at_scale, key=lambda candidate: candidate.score)
         candidate, head = _refit(extract, part, scale, first, options)
         tried += [*at_scale, *([candidate] if options.views else [])]
@@ -179,7 +183,7 @@ def train_probe(
     chosen, head, scale = best
     whole = None
     if options.compare_whole and options.faces:
-        at_whole = _try_all(extract(0.0), lists, options.strengths, _describe(0.0))
+        at_whole = _try_all(extract(0.0), lists, options, describe_input(0.0))
         whole = max(at_whole, key=lambda candidate: candidate.score)
     return _calibrated(
         head,
@@ -195,106 +199,33 @@ def train_probe(
     )
 
 
-class _Extractor:
-    """Features of both parts at one crop scale; 0 stands for the whole picture."""
-
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        names: Sequence[str],
-        tower: Tower,
-        preprocess: Preprocess,
-        options: ProbeOptions,
-        progress: Progress,
-    ) -> None:
-        kept, repeated = apart(samples, hashes_of(samples, tower.workers))
-        self._train = [sample for sample in kept if sample.split == "train"]
-        self._val = [sample for sample in kept if sample.split == "val"]
-        self._repeated = [(sample, _REPEATED) for sample in repeated]
-        self._names, self._tower, self._preprocess = names, tower, preprocess
-        self._options, self._progress = options, progress
-
-    def stage(self, scale: float) -> Stage:
-        """The face stage of a scale: the same that will run when the detector is used."""
-        spec = FaceSpec(
-            finder=self._options.finder,
-            scale=scale or 1.0,
-            size=self._preprocess.height,
-            antialias=True,
-        )
-        return Stage(
-            mode="largest" if scale else "none",
-            face=spec,
-            preprocess=self._preprocess,
-            limits=Limits(),
-            max_faces=1,
-            min_face_px=self._options.least_face_px,
-        )
-
-    def __call__(self, scale: float) -> _Part:
-        train, val = self.of(self._train, scale, 0), self.of(self._val, scale, 0)
-        return _Part(replace(train, left_out=(*self._repeated, *train.left_out)), val)
-
-    def views(self, scale: float, *, train: int, val: int) -> Iterator[Features]:
-        """Augmented copies: ``train`` of the training part, then ``val`` of the other."""
-        for view in range(1, train + 1):
-            yield self.of(self._train, scale, view)
-        for view in range(1, val + 1):
-            yield self.of(self._val, scale, view)
-
-    def of(self, samples: Sequence[Sample], scale: float, view: int) -> Features:
-        what = f"features, {_describe(scale)}" + (f", altered copy {view}" if view else "")
-        with self._progress(what, len(samples)) as advance:
-            found = features_of(
-                samples,
-                self._names,
-                self._tower,
-                self.stage(scale),
-                cache=self._options.cache,
-                view=view,
-                seed=self._options.seed,
-                advance=advance,
-            )
-        if {sample.label for sample in found.samples} != {0, 1}:
-            raise ConfigError(
-                f"{len(found.left_out)} of {len(samples)} samples gave no crop, and none is left "
-                "of one of the classes; the first reason: "
-                f"{found.left_out[0][1].message if found.left_out else 'none'}"
-            )
-        return found
-
-
-def _describe(scale: float) -> str:
-    return f"aligned face, scale {scale:g}" if scale else "whole picture"
-
-
 def _try_all(
-    part: _Part, lists: Sequence[tuple[str, ...]], strengths: Sequence[float], described: str
+    part: Part, lists: Sequence[tuple[str, ...]], options: ProbeOptions, described: str
 ) -> list[Candidate]:
     tried = []
     for features in lists:
         x_train, x_val = part.train.matrix(features), part.val.matrix(features)
-        for strength in strengths:
-            head = fit_head(x_train, part.train.samples, strength=strength)
+        for strength in options.strengths:
+            head = fit_head(x_train, part.train.samples, strength=strength, fit=options.fit)
             found = validate(head(x_val), part.val.samples)
             tried.append(Candidate(described, features, strength, 0, found))
     return tried
 
 
 def _refit(
-    extract: _Extractor, part: _Part, scale: float, best: Candidate, options: ProbeOptions
+    extract: Extractor, part: Part, scale: float, best: Candidate, options: ProbeOptions
 ) -> tuple[Candidate, Head]:
     """The chosen input and features again, with altered copies to learn from and to judge by."""
     if options.views == 0:
         x_train = part.train.matrix(best.features)
-        return best, fit_head(x_train, part.train.samples, strength=best.strength)
+        return best, fit_head(x_train, part.train.samples, strength=best.strength, fit=options.fit)
     *views, altered = extract.views(scale, train=options.views, val=1)
     x_train = np.concatenate([each.matrix(best.features) for each in (part.train, *views)])
     learnt_from = [sample for each in (part.train, *views) for sample in each.samples]
     x_val, x_altered = part.val.matrix(best.features), altered.matrix(best.features)
     found = []
     for strength in options.strengths:
-        head = fit_head(x_train, learnt_from, strength=strength)
+        head = fit_head(x_train, learnt_from, strength=strength, fit=options.fit)
         candidate = replace(
             best,
             strength=strength,
@@ -311,7 +242,7 @@ def _calibrated(
     chosen: Candidate,
     tried: tuple[Candidate, ...],
     whole: Candidate | None,
-    part: _Part,
+    part: Part,
     stage: Stage,
     tower: Tower,
     source: BackboneSource,
@@ -346,6 +277,7 @@ def _calibrated(
             "samples": counts,
             "left_out": dict(Counter(code for _, code in left_out)),
             "seed": options.seed,
+            "fit": options.fit,
             "chosen": _record(chosen),
             "tried": [_record(candidate) for candidate in tried],
             "whole_picture": _record(whole) if whole else None,
