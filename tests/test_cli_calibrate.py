@@ -296,6 +296,20 @@ def test_what_was_not_scored_is_told(cli: Cli, folder: Path, data: Path, tmp_pat
     assert "not scored, and not counted: 1 un" in outcome.err
 
 
+def test_videos_without_frames_are_told(cli: Cli, folder: Path, data: Path, tmp_path: Path) -> None:
+    listed: dict[str, dict[str, dict[str, object]]] = {
+        name: {"train": {}, "val": {}, "test": {"empty": {"label": name, "frames": []}}}
+        for name in ("real", "fake")
+    }
+    picture = write_picture(tmp_path / "frame.png", noise_image(COUNT))
+    listed["real"]["test"]["full"] = {"label": "real", "frames": [str(picture)]}
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"other": listed}))
+    outcome = cli("calibrate", folder, data, other, "-o", tmp_path / "out", "--fpr", 0.2)
+    assert outcome.code == 0, outcome.err
+    assert "not counted: 2 videos without any frame" in outcome.err
+
+
 def test_json_has_what_was_found(cli: Cli, folder: Path, data: Path) -> None:
     outcome = cli("calibrate", folder, data, "--in-place", "--fpr", 0.2, "--json")
     values = json.loads(outcome.out)

@@ -155,7 +155,7 @@ def read_dataset_file(
         split: Only this one (``train``, ``val``, ``test``); None: all.
         compression: Only this level (``c23``, ``c40``, ``raw``), or ``all``; None where the file
             has one level at most. Data without levels are read whatever is asked.
-        labels: 0 or 1 for class names beside those of DeepfakeBench.
+        labels: 0 or 1 for class names beside those of DeepfakeBench, ``real`` and ``fake``.
         roots: Where the frames are; None: relative to the file.
 
     Raises:
@@ -168,7 +168,7 @@ def read_dataset_file(
     if not videos:
         raise ManifestError(f"{path}: lists no video. {_FORM}.")
     videos = _of_level(_of_split(videos, split, path), compression, path)
-    known = {**BENCH_LABELS, **labels}
+    known = {"real": 0, "fake": 1, **BENCH_LABELS, **labels}
     for name in sorted({video.label for video in videos}):
         if name not in known:
             raise ManifestError(

@@ -50,18 +50,10 @@ def audit(
         Literal["never", "caution", "leak"],
         typer.Option(help="Exit code 3 from this level on, and where not all could be tested."),
     ] = "never",
-    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "all",
-    root: Annotated[
-        list[str] | None,
-        typer.Option(help="OLD=NEW or DIR: where the files of .json data sets are; repeat."),
-    ] = None,
-    compression: Annotated[
-        str | None, typer.Option(help="Level of .json data sets: c23, c40, raw, all.")
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=real or NAME=fake: what a class is that is not known; repeat."),
-    ] = None,
+    split: options.Split = "all",
+    root: options.Root = None,
+    compression: options.Compression = None,
+    label: options.Label = None,
     embed: Annotated[
         bool, typer.Option("--embed", help="Also look for look-alikes by a detector's tower; slow.")
     ] = False,

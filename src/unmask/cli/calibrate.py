@@ -57,7 +57,7 @@ def calibrate(
         Literal["temperature", "platt", "none"] | None,
         typer.Option(help="Map to P(fake); default: temperature, or none without fakes."),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "all",
+    split: options.Split = "all",
     name: Annotated[
         str | None, typer.Option(help="Of the data; default: split and data sets.")
     ] = None,
@@ -69,20 +69,10 @@ def calibrate(
             "share of fakes; repeat.",
         ),
     ] = None,
-    root: Annotated[
-        list[str] | None,
-        typer.Option(help="OLD=NEW or DIR: where the files of .json data sets are; repeat."),
-    ] = None,
-    compression: Annotated[
-        str | None, typer.Option(help="Level of .json data sets: c23, c40, raw, all.")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Frames per video, evenly spaced; default: all.")
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=real or NAME=fake: what a class is that is not known; repeat."),
-    ] = None,
+    root: options.Root = None,
+    compression: options.Compression = None,
+    frames: options.Frames = None,
+    label: options.Label = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Store the new map even where P(fake) gets no better by it."),
@@ -94,13 +84,8 @@ def calibrate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the detector in the output folder.")
     ] = False,
-    faces: Annotated[
-        Literal["auto", "largest", "all", "none"],
-        typer.Option(help="Which faces to score; auto as a scan does."),
-    ] = "auto",
-    finder: Annotated[
-        str | None, typer.Option(help="yunet or dlib81; default: the detector's own.")
-    ] = None,
+    faces: options.Faces = "auto",
+    finder: options.Finder = None,
     landmark_model: options.LandmarkModel = None,
     batch_size: options.BatchSize = 16,
     workers: options.Workers = None,
@@ -114,7 +99,7 @@ def calibrate(
 
     Example: unmask calibrate mine/ data/ -o calibrated/ --fpr 0.01
     """
-    from unmask.labelled import read_labelled
+    from unmask.labelled import read_listing
     from unmask.models.detector import load
     from unmask.pipeline import Options, Pipeline
 
@@ -125,9 +110,10 @@ def calibrate(
     place = _place(
         detector, output, in_place=in_place, overwrite=overwrite, revision=revision, offline=offline
     )
-    samples = read_labelled(
+    listing = read_listing(
         data, split=split, compression=compression, frames=frames, root=root or (), labels=labels
     )
+    samples = listing.samples
     targets = tuple(fpr or (0.05, 0.01))
     _check_labels(samples, targets)
     others = _unlabelled(shift or [])
@@ -153,6 +139,8 @@ def calibrate(
     )
     found = _found(job)
     _write(place, loaded, found)
+    if listing.without_frames:
+        sys.stderr.write(f"not counted: {len(listing.without_frames)} videos without any frame\n")
     _tell(found, place, json_text=json_text)
 
 

@@ -52,21 +52,11 @@ def evaluate(
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="Two detectors, or their scores.parquet; A is reported."),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "all",
-    root: Annotated[
-        list[str] | None,
-        typer.Option(help="OLD=NEW or DIR: where the files of .json data sets are; repeat."),
-    ] = None,
-    compression: Annotated[
-        str | None, typer.Option(help="Level of .json data sets: c23, c40, raw, all.")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Frames per video, evenly spaced; default: all.")
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=real or NAME=fake: what a class is that is not known; repeat."),
-    ] = None,
+    split: options.Split = "all",
+    root: options.Root = None,
+    compression: options.Compression = None,
+    frames: options.Frames = None,
+    label: options.Label = None,
     video_folders: Annotated[
         bool, typer.Option("--video-folders", help="The pictures of one folder are one video.")
     ] = False,
@@ -113,13 +103,8 @@ def evaluate(
         bool, typer.Option("--json", help="report.json on stdout, not the table.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
-    faces: Annotated[
-        Literal["auto", "largest", "all", "none"],
-        typer.Option(help="Which faces to score; auto as a scan does."),
-    ] = "auto",
-    finder: Annotated[
-        str | None, typer.Option(help="yunet or dlib81; default: the detector's own.")
-    ] = None,
+    faces: options.Faces = "auto",
+    finder: options.Finder = None,
     landmark_model: options.LandmarkModel = None,
     min_face_px: Annotated[float, typer.Option(help="Smaller faces are not scored.")] = 32,
     batch_size: options.BatchSize = 16,

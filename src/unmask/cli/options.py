@@ -18,13 +18,20 @@ if TYPE_CHECKING:
 __all__ = [
     "Base",
     "BatchSize",
+    "Compression",
     "Detector",
     "Device",
     "Dtype",
+    "Faces",
     "FakeLabels",
+    "Finder",
+    "Frames",
+    "Label",
     "LandmarkModel",
     "Offline",
     "Revision",
+    "Root",
+    "Split",
     "Workers",
     "face_spec",
     "labels",
@@ -56,6 +63,24 @@ FakeLabels = Annotated[
     list[str] | None,
     typer.Option("--fake-label", help="Label of another's classifier that means fake; repeat."),
 ]
+Split = Annotated[str, typer.Option(help="train, val, test, or all.")]
+Root = Annotated[
+    list[str] | None,
+    typer.Option(help="OLD=NEW or DIR: where the files of .json data sets are; repeat."),
+]
+Compression = Annotated[
+    str | None, typer.Option(help="Level of .json data sets: c23, c40, raw, all.")
+]
+Frames = Annotated[int | None, typer.Option(help="Frames per video, evenly spaced; default: all.")]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=real or NAME=fake: what a class is that is not known; repeat."),
+]
+Faces = Annotated[
+    Literal["auto", "largest", "all", "none"],
+    typer.Option(help="Which faces to score; auto as a scan does."),
+]
+Finder = Annotated[str | None, typer.Option(help="yunet or dlib81; default: the detector's own.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Use cached Hub files only.")]
 
 

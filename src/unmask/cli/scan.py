@@ -50,9 +50,7 @@ def scan(
         Literal["auto", "largest", "all", "none"],
         typer.Option(help="Which faces to score; auto follows the detector."),
     ] = "auto",
-    finder: Annotated[
-        str | None, typer.Option(help="yunet or dlib81; default: the detector's own.")
-    ] = None,
+    finder: options.Finder = None,
     landmark_model: options.LandmarkModel = None,
     threshold: Annotated[
         str | None,
