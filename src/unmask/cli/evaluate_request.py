@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,13 +135,15 @@ def _is_one(path: Path, other: Path) -> bool:
 def parse_joins(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The data sets that each ``A+B`` names, two or more; none is in two joins.
 
-    >>> parse_joins(["fakes+reals"])
-    (('fakes', 'reals'),)
+    A name may hold ``+`` at its end: the last one of several is what joins.
+
+    >>> parse_joins(["fakes+reals", "FaceForensics+++Celeb"])
+    (('fakes', 'reals'), ('FaceForensics++', 'Celeb'))
 
     Raises:
         ConfigError: a text of another form, or a data set that is named twice.
     """
-    joins = tuple(tuple(each.split("+")) for each in texts)
+    joins = tuple(tuple(re.split(r"\+(?=[^+])", each)) for each in texts)
     names: list[str] = []
     for join in joins:
         if len(join) < 2 or "" in join:
