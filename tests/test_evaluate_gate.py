@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tiny_scores import several, table
@@ -12,6 +13,7 @@ from unmask.errors import ConfigError
 from unmask.evaluate.evaluation import Evaluation, Threshold
 from unmask.evaluate.gate import Outcome, check_scopes, judge, parse_gate, sliced
 from unmask.evaluate.summary import Choices, summarise
+from unmask.evaluate.table import Scores
 
 HALF = Threshold(0.5, "fixed")
 
@@ -180,3 +182,37 @@ def test_a_data_set_comes_before_a_generator_of_its_name():
     found = evaluated(scores)
     row = next(row for row in found.rows if (row.name, row.kind) == ("swap", "dataset"))
     assert judged("auc@swap<1", found).message == f"pictures: {row.measures[0].interval.value:.3f}"
+
+
+def uneven() -> Scores:
+    """Data set a is ranked the wrong way round, b perfectly; the last row of a has no score."""
+    labels = [0, 0, 1, 1] * 2
+    p_fake = [0.8, 0.9, 0.1, np.nan, 0.1, 0.2, 0.8, 0.9]
+    return table(labels, p_fake, dataset=["a"] * 4 + ["b"] * 4)
+
+
+@pytest.mark.parametrize("text", ["auc@all<0.8", "coverage@all<0.1", "auc@all>=0"])
+def test_of_several_data_sets_none_stands_for_all_of_them(text):
+    # The protocol has no row of all items; the last data set was judged in its place.
+    found = judged(text, summarise(uneven(), HALF, Choices(protocol="deepfakebench")))
+    assert found.failed
+    assert found.message == "n/a: this evaluation has no row 'all'; name a data set"
+
+
+def test_of_several_data_sets_none_stands_for_their_mean(two):
+    without = replace(two, rows=tuple(row for row in two.rows if row.kind != "mean"))
+    found = judged("auc@mean<0.1", without)
+    assert found.failed
+    assert found.message == "n/a: this evaluation has no row 'mean'; name a data set"
+
+
+@pytest.mark.parametrize("scope", ["mean", "all"])
+def test_one_data_set_is_mean_and_all_by_the_published_protocol_too(scope):
+    found = summarise(several("a"), HALF, Choices(protocol="deepfakebench"))
+    assert judged(f"acc@{scope}<0.1", found).message.startswith("videos: ")
+
+
+def test_a_name_without_row_and_slice_fails(two):
+    found = judged("auc@nobody<0.1", two)
+    assert found.failed
+    assert found.message == "n/a: no row or slice is called 'nobody'"

@@ -146,7 +146,16 @@ def _judge(gate: Gate, evaluation: Evaluation) -> Outcome:
         value, reason = _of_row(gate, rows[-1])  # of a data set with videos the videos
         said = f"{rows[-1].unit}s: {_shown(value)}{f' ({reason})' if reason else ''}"
         return Outcome(gate, gate.holds(value), said)
-    parts = [each for each in evaluation.slices if each.column == gate.scope]
+    if gate.scope in POOLED:
+        message = f"n/a: this evaluation has no row {gate.scope!r}; name a data set"
+        return Outcome(gate, failed=True, message=message)
+    return _of_slices(gate, [each for each in evaluation.slices if each.column == gate.scope])
+
+
+def _of_slices(gate: Gate, parts: Sequence[Slice]) -> Outcome:
+    if not parts:
+        message = f"n/a: no row or slice is called {gate.scope!r}"
+        return Outcome(gate, failed=True, message=message)
     numbers = [(each, _of_slice(gate, each)) for each in parts]
     there = [(each, number) for each, number in numbers if number is not None]
     if not there:
@@ -163,7 +172,10 @@ def _rows(scope: str, evaluation: Evaluation) -> list[Row]:
     """The rows of this name; where there is one data set, it is the mean and all of them."""
     datasets = [each for each in evaluation.rows if each.kind == "dataset"]
     if scope in POOLED:
-        return [each for each in evaluation.rows if each.kind == scope] or datasets
+        alone = len({each.name for each in datasets}) == 1
+        return [each for each in evaluation.rows if each.kind == scope] or (
+            datasets if alone else []  # of several, none stands for the others
+        )
     named = [each for each in datasets if each.name == scope]
     generators = [each for each in evaluation.rows if each.kind == "generator"]
     return named or [each for each in generators if each.name == scope]
