@@ -283,6 +283,15 @@ def test_wrong_use_leaves_no_folder_behind(evaluate, out, arguments, sentence):
     assert not out.exists()
 
 
+def test_detectors_are_not_compared_by_the_published_protocol(cli, data, image_folder, out):
+    # The differences would be those of the other protocol, beside a table of this one.
+    given = ["--compare", image_folder, image_folder, "--protocol", "deepfakebench"]
+    found = cli("evaluate", data, *given, "-o", out, "--device", "cpu")
+    assert found.code == 2
+    assert "--compare is measured by the protocol unmask only" in found.err
+    assert not out.exists()
+
+
 def test_a_detector_that_is_not_there_leaves_no_folder_behind(cli, data, tmp_path):
     out = tmp_path / "new" / "out"
     assert cli("evaluate", data, "-d", tmp_path / "gone", "-o", out).code == 2

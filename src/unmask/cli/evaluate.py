@@ -133,8 +133,9 @@ def evaluate(
     gates = [parse_gate(text) for text in fail_if or ()]
     fixed = _fixed(threshold)
     _check_threshold(threshold, operating_point, video_aggregation, protocol)
-    if perturb is not None and protocol == "deepfakebench":
-        raise ConfigError("--perturb is measured by the protocol unmask only; leave one out")
+    for option, asked in (("--perturb", perturb), ("--compare", compare)):
+        if asked is not None and protocol == "deepfakebench":
+            raise ConfigError(f"{option} is measured by the protocol unmask only; leave one out")
     how, k = _aggregation(video_aggregation)
     run = Run(
         wanted=wanted_of(data or [], scores or [], detector, compare),
