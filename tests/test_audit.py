@@ -321,7 +321,7 @@ def test_folders_given_together_are_sets_of_their_own(cli, tmp_path):
             for seed in range(n):
                 path = tmp_path / name / label / f"{label}{seed}.{suffix}"
                 write_picture(path, noise_image(len(name + label) * 100 + seed + n, (24, 24)))
-    outcome = cli("audit", tmp_path / "a", tmp_path / "b", "--json", "--bootstrap", 50)
+    outcome = cli("audit", tmp_path / "a", tmp_path / "b", "--json", "--bootstraps", 50)
     assert outcome.code == 0
     rows = json.loads(outcome.out)["separability"]
     formats = {each["dataset"]: each["auc"] for each in rows if each["group"] == "format"}

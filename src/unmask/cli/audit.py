@@ -58,7 +58,7 @@ def audit(
         bool, typer.Option("--embed", help="Also look for look-alikes by a detector's tower; slow.")
     ] = False,
     detector: options.Detector = "builtin",
-    bootstrap: Annotated[int, typer.Option(help="Draws of each 95 % interval.")] = 1000,
+    bootstraps: Annotated[int, typer.Option(help="Draws of each 95 % interval.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the folds, classifiers and intervals.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
     workers: options.Workers = None,
@@ -77,7 +77,7 @@ def audit(
     _check_output(output, data, overwrite=overwrite)
     chosen = AuditOptions(
         seed=seed,
-        n_bootstrap=bootstrap,
+        n_bootstrap=bootstraps,
         workers=(os.cpu_count() or 1) if workers is None else workers,
     )
     labels = options.labels(label or [])
