@@ -369,8 +369,26 @@ def test_other_forms_of_texts_and_numbers_are_read(tmp_path: Path) -> None:
     # What other programs write when they rewrite a table.
     path = rewritten(tmp_path / "s.parquet", "mine", pa.array(["x"] * 5, pa.large_string()))
     assert read_scores(path).extra["mine"].tolist() == ["x"] * 5
-    path = rewritten(path, "p_fake", pa.array([0.5] * 5, pa.float32()))
+    p_fake = [0.5 if each == "ok" else np.nan for each in table().status]
+    path = rewritten(path, "p_fake", pa.array(p_fake, pa.float32()))
     assert read_scores(path).p_fake.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("p_fake", 0.5, r"row \d: the status is 'no_face' and p_fake 0\.5; expected a p_fake wh"),
+        ("p_fake", np.nan, "row 1: the status is 'ok' and p_fake nan; expected a p_fake where"),
+        ("status", "ok", r"row \d: the status is 'ok' and p_fake nan"),
+        ("status", "blank\x1b", r"row 1: the status is 'blank.*' and p_fake 0\.\d+; expected"),
+    ],
+)
+def test_a_status_that_does_not_fit_the_score_is_an_error(
+    tmp_path: Path, name: str, value: object, words: str
+) -> None:
+    path = tmp_path / "s.parquet"
+    with pytest.raises(ScoresError, match=words):
+        read_scores(rewritten(path, name, pa.array([value] * 5)))
 
 
 def test_a_table_without_rows_is_an_error(tmp_path: Path) -> None:

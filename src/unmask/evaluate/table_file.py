@@ -176,6 +176,7 @@ def _scores(columns: Mapping[str, Column | str], meta: Meta, path: Path) -> Scor
         sound[name] = column.astype(np.float64) if column.dtype == np.float32 else column
     own = {name: sound.pop(name) for name in kinds}
     _check_values(own["label"], own["p_fake"], path)
+    _check_statuses(own["status"], own["p_fake"], path)
     own["label"] = own["label"].astype(np.int8)
     return Scores(**own, extra=sound, meta=meta)
 
@@ -193,6 +194,17 @@ def _check_values(label: Column, p_fake: Column, path: Path) -> None:
                 f"{path}, row {rows[0] + 1}: {name} is {column[rows[0]]}; expected {expected}. "
                 f"{_AGAIN}"
             )
+
+
+def _check_statuses(status: Column, p_fake: Column, path: Path) -> None:
+    """Nothing, if the rows with the status ``ok`` are those with a score."""
+    rows = np.flatnonzero((status == "ok") != ~np.isnan(p_fake))
+    if len(rows):
+        row = rows[0]
+        raise ScoresError(
+            f"{path}, row {row + 1}: the status is {one_line(status[row])!r} and p_fake "
+            f"{p_fake[row]}; expected a p_fake where the status is 'ok', and nowhere else. {_AGAIN}"
+        )
 
 
 def _read_meta(found: bytes, path: Path) -> Meta:
