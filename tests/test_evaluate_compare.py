@@ -113,6 +113,19 @@ def test_a_data_set_of_one_class_is_left_out_and_named():
     assert "one class only: lfw" in notes[1]
 
 
+@pytest.mark.parametrize("lost", [[0, 1], [1]])
+def test_a_data_set_that_lost_a_class_leaves_no_mean_difference(lost):
+    scores = several("a", "b", "c", count=8)
+    gone = (scores.dataset == "b") & np.isin(scores.label, lost)
+    other = replace(scores, p_fake=np.where(gone, np.nan, scores.p_fake))
+    found, notes = compare(scores, other, NAMES, n=20)
+    assert {each.dataset for each in found} == {"a", "c", "all"}
+    assert notes[1] == (
+        "not compared, since one of their classes has no item that both scored: b; there is no "
+        "mean without them"
+    )
+
+
 def test_videos_are_compared_where_there_are_any():
     scores = table([0, 0, 1, 1], [0.9, 0.1, 0.4, 0.9], video=["r", "r", "f", "f"])
     flipped = replace(scores, p_fake=1 - scores.p_fake)

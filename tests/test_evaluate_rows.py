@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from unmask.evaluate.evaluation import Evaluation, Measure, Row, Shares, Thresho
 from unmask.evaluate.intervals import clopper_pearson
 from unmask.evaluate.mistakes import mistakes, not_scored
 from unmask.evaluate.summary import Choices, summarise, threshold_of
-from unmask.evaluate.table import Scores, joined, select
+from unmask.evaluate.table import Scores, joined, select, texts
 from unmask.evaluate.units import pictures, units_of, videos
 
 NAN = math.nan
@@ -283,6 +284,56 @@ def test_the_mean_of_data_sets_of_one_class_has_the_metrics_that_all_have():
     assert measure(found, "accuracy").interval is not None
     assert measure(found, "false_positive_rate").interval is None
     assert measure(found, "false_positive_rate").reason == "1 of 2 data sets have none: sfhq"
+
+
+def half_lost(lost: Sequence[int], video: bool = False) -> Scores:
+    """Data sets a and b of both classes; of b the items with these labels have no score."""
+    scores = several("a", "b", count=8)
+    gone = (scores.dataset == "b") & np.isin(scores.label, lost)
+    p_fake = np.where(gone, NAN, scores.p_fake)
+    status = texts(np.where(gone, "no_face", scores.status))
+    names = texts(f"v{number}" if video else "" for number in range(len(scores)))
+    return replace(scores, p_fake=p_fake, status=status, video=names)
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [([0, 1], "all of b"), ([0], "the reals of b"), ([1], "the fakes of b")],
+)
+@pytest.mark.parametrize("protocol", ["unmask", "deepfakebench"])
+def test_a_data_set_that_lost_a_class_leaves_no_mean(lost, words, protocol):
+    # It dropped out of the mean, which rose, as if its data were of one class.
+    found = row(evaluated(half_lost(lost), replace(FEW, protocol=protocol)), "mean")
+    assert {each.interval for each in found.measures} == {None}
+    if protocol == "unmask":
+        assert measure(found, "auc").reason == (
+            f"nothing could be scored of {words}: a mean over the others would flatter"
+        )
+    else:
+        assert "the first is b" in measure(found, "auc").reason
+
+
+def test_a_data_set_that_lost_a_class_is_in_the_coverage_of_the_mean():
+    found = row(evaluated(half_lost([0, 1])), "mean")
+    assert (found.coverage.given, found.coverage.scored) == (16, 8)
+    assert found.notes[0] == "over 2 data set(s), each counting alike: a, b"
+    assert not any("do not have both classes" in each for each in found.notes)
+
+
+def test_a_data_set_that_lost_a_class_leaves_no_mean_over_videos():
+    found = row(evaluated(half_lost([1], video=True)), "mean", "video")
+    assert measure(found, "accuracy").interval is None
+    assert found.coverage.given == 16
+
+
+def test_a_data_set_that_lost_a_class_says_so_in_its_row():
+    assert row(evaluated(half_lost([1])), "b").notes[0] == "only its reals could be scored"
+    assert row(evaluated(half_lost([0])), "b").notes[0] == "only its fakes could be scored"
+
+
+def test_filled_scores_lose_no_class():
+    found = row(evaluated(half_lost([0, 1]), replace(FEW, missing="as-0.5")), "mean")
+    assert measure(found, "auc").interval is not None
 
 
 def test_the_mean_over_videos_counts_pictures_where_a_data_set_has_no_videos():

@@ -45,7 +45,8 @@ def compare(
 ) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     """The first minus the second, per data set, over their mean and pooled; and what to know.
 
-    On the items that both scored. A data set without both classes has no comparison.
+    On the items that both scored. A data set without both classes has no comparison, and where a
+    class was lost since not both scored it, there is no mean over the others.
 
     Args:
         first: Scores of one detector.
@@ -66,12 +67,20 @@ def compare(
         for name, part in parts.items()
         if len(set(part.label.tolist())) == 2
     ]
-    left_out = [name for name, part in parts.items() if len(set(part.label.tolist())) < 2]
+    there = {pair.name for pair in pairs}
+    given = {name: set(part.label.tolist()) for name, part in by_dataset(first).items()}
+    lost = [name for name, labels in given.items() if {0, 1} <= labels and name not in there]
+    left_out = [name for name in given if name not in there and name not in lost]
     notes = [note]
     if left_out:
         notes.append(f"not compared, since they have one class only: {few(left_out)}")
+    if lost:
+        notes.append(
+            f"not compared, since one of their classes has no item that both scored: {few(lost)}; "
+            "there is no mean without them"
+        )
     found = [each for pair in pairs for each in _compared(pair, names)]
-    if len(pairs) > 1:
+    if len(pairs) > 1 and not lost:
         found += _mean(pairs, names)
     if len(parts) > 1 and len(set(one.label.tolist())) == 2:
         found += _compared(_both("all", one, other, how=how, k=k, n=n, seed=seed), names)

@@ -27,6 +27,9 @@ NOTES = (
     "holds a whole class, its name is taken for one video.",
 )
 
+_NOTHING = Reason("no_items", "none of the items has a score and a label")
+"""Also for a mean where of one class nothing was scored: without it the mean would flatter."""
+
 _UNITS: tuple[Literal["picture", "video"], ...] = ("picture", "video")
 _PICTURE = {"auc": "auc", "ap": "average_precision", "eer": "eer", "acc": "accuracy"}
 _VIDEO = {"video_auc": "auc", "video_eer": "eer", "video_acc": "accuracy"}
@@ -44,8 +47,9 @@ def published_rows(scores: Scores) -> tuple[Row, ...]:
     for name, part in by_dataset(scores).items():
         units = pictures(part)
         found = _numbers(part)
-        if found:
-            numbers[name] = found
+        two = {0, 1} <= set(part.label.tolist())
+        lost = not found or (two and not (units.n_real and units.n_fake))
+        numbers[name] = dict.fromkeys(deepfakebench.AVERAGED, _NOTHING) if lost else found
         row = Row(
             name=name,
             kind="dataset",
@@ -124,7 +128,7 @@ def _averages(rows: list[Row], numbers: Mapping[str, Numbers]) -> list[Row]:
 def _measures(numbers: Numbers, names: Mapping[str, str]) -> tuple[Measure, ...]:
     found = []
     for key, name in names.items():
-        number = numbers.get(key, Reason("no_items", "none of the items has a score and a label"))
+        number = numbers.get(key, _NOTHING)
         if isinstance(number, Reason):
             found.append(Measure(name, None, number.message))
         else:

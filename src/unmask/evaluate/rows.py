@@ -155,13 +155,17 @@ def _groups_behind(metric: str, units: Units) -> int:
     return len(np.unique(units.groups if label is None else units.groups[units.labels == label]))
 
 
-def mean_row(rows: Sequence[Row], drawn: Sequence[Drawn], *, left_out: Sequence[str] = ()) -> Row:
+def mean_row(
+    rows: Sequence[Row], drawn: Sequence[Drawn], *, left_out: Sequence[str] = (), lost: str = ""
+) -> Row:
     """The mean over data sets, each counting alike, of the metrics that all of them have.
 
     Args:
         rows: Of the data sets, all pictures or all videos; one or more.
         drawn: Theirs, in the same order, each resampled by itself.
         left_out: Data sets that are no part of it, with the reason.
+        lost: Why there is no mean, since of some data set a whole class could not be scored; empty
+            where all have what they were given.
     """
     names = few([each.name for each in rows])
     notes = [f"over {len(rows)} data set(s), each counting alike: {names}", *left_out]
@@ -177,7 +181,10 @@ def mean_row(rows: Sequence[Row], drawn: Sequence[Drawn], *, left_out: Sequence[
         n_fake=sum(each.n_fake for each in rows),
         n_groups=sum(each.n_groups for each in rows),
         coverage=_sum([each.coverage for each in rows]),
-        measures=tuple(_mean(metric, rows, drawn) for metric in drawn[0].values),
+        measures=tuple(
+            Measure(metric, None, lost) if lost else _mean(metric, rows, drawn)
+            for metric in drawn[0].values
+        ),
         notes=tuple(notes),
         mixed=bool(pictures),
         verdicts=_mean_verdicts([each.verdicts for each in rows]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -171,16 +171,18 @@ def _measured(
             (each, draw(each, metrics, n=n, seed=seed_of(choices.seed, each))) for each in found
         ]
 
-    sets = {name: drawn(units(part)) for name, part in by_dataset(scores).items()}
+    parts = by_dataset(scores)
+    sets = {name: drawn(units(part)) for name, part in parts.items()}
+    two = {name for name, part in parts.items() if {0, 1} <= set(part.label.tolist())}
     rows = [
-        row(name, "dataset", *pair, notes=_class_note(pair[0]), threshold=threshold)
+        row(name, "dataset", *pair, notes=_class_note(pair[0], name in two), threshold=threshold)
         for name, pairs in sets.items()
         for pair in pairs
     ]
     shown = {name: sets[name][-1][0] for name in _drawn_sets(sets)}
     if len(sets) > 1:
         pooled = drawn(units(scores))
-        rows += _means(sets, threshold)
+        rows += _means(sets, two, threshold)
         rows += [
             replace(
                 row("all", "all", *pair, notes=[_POOLED], threshold=threshold),
@@ -209,12 +211,14 @@ def _drawn_sets(sets: Sets) -> list[str]:
     return [name for name in sets if name in lowest]
 
 
-def _means(sets: Sets, threshold: Threshold) -> list[Row]:
+def _means(sets: Sets, two: Container[str], threshold: Threshold) -> list[Row]:
     """The mean of pictures, and of videos where any data set has them.
 
-    Data sets of one class are no part of it unless all are, since they lack most metrics.
+    Data sets of one class are no part of it unless all are, since they lack most metrics. One of
+    ``two`` classes that could not be scored at all, or of a whole class not, stays a part of it:
+    then there is no mean, which would rise by what could not be scored.
     """
-    both = {name: pairs for name, pairs in sets.items() if _has_both(pairs[0][0])}
+    both = {name: pairs for name, pairs in sets.items() if name in two}
     left = [name for name in sets if name not in both] if both else []
     said = [f"left out, since they do not have both classes: {few(left)}"] if left else []
     found = []
@@ -222,18 +226,35 @@ def _means(sets: Sets, threshold: Threshold) -> list[Row]:
     for level in range(depth):
         pairs = {name: each[min(level, len(each) - 1)] for name, each in (both or sets).items()}
         rows = [row(name, "dataset", *pair, threshold=threshold) for name, pair in pairs.items()]
-        found.append(mean_row(rows, [drawn for _, drawn in pairs.values()], left_out=said))
+        lost = _lost({name: units for name, (units, _) in pairs.items()}) if both else ""
+        found.append(
+            mean_row(rows, [drawn for _, drawn in pairs.values()], left_out=said, lost=lost)
+        )
     return found
+
+
+def _lost(units: Mapping[str, Units]) -> str:
+    """Which data sets of two classes have fewer that are scored, in a sentence; empty for none."""
+    names = [
+        f"the {'fakes' if each.n_real else 'reals'} of {name}" if len(each.labels) else
+        f"all of {name}"
+        for name, each in units.items()
+        if not _has_both(each)
+    ]  # fmt: skip
+    if not names:
+        return ""
+    return f"nothing could be scored of {few(names)}: a mean over the others would flatter"
 
 
 def _has_both(units: Units) -> bool:
     return bool(units.n_real and units.n_fake)
 
 
-def _class_note(units: Units) -> list[str]:
+def _class_note(units: Units, has_two: bool) -> list[str]:
     if _has_both(units) or not len(units.labels):
         return []
-    return ["reals only" if units.n_real else "fakes only"]
+    there = "reals" if units.n_real else "fakes"
+    return [f"only its {there} could be scored" if has_two else f"{there} only"]
 
 
 def _generators(scores: Scores) -> dict[str, tuple[Scores, list[str]]]:
