@@ -332,6 +332,64 @@ def test_one_picture_under_two_names_and_labels_is_refused(cli, tmp_path):
     assert (resumed.code, len(rows_of(tmp_path / "out"))) == (0, 1)
 
 
+def two_labels(tmp_path):
+    """Pictures, of which one stands under both labels."""
+    for number in range(3):
+        write_picture(tmp_path / "in" / "real" / f"{number}.png", noise_image(number))
+        write_picture(tmp_path / "in" / "fake" / f"{number}.png", noise_image(10 + number))
+    shutil.copy(tmp_path / "in" / "real" / "0.png", tmp_path / "in" / "fake" / "9.png")
+    return tmp_path / "in", tmp_path / "out"
+
+
+def test_the_copy_of_an_input_that_was_removed_goes_when_resumed(cli, tmp_path):
+    src, dst = two_labels(tmp_path)
+    assert cli("equalize", src, dst, "--size", 32).code == 2
+    (src / "fake" / "9.png").unlink()
+    resumed = cli("equalize", src, dst, "--size", 32, "--resume")
+    assert (resumed.code, len(rows_of(dst))) == (0, 6)
+    assert files_of(dst) == sorted(dst / row["path"] for row in rows_of(dst))
+    assert "removed: 1 copy whose input is no longer there" in resumed.err
+
+
+def test_the_copy_of_an_input_that_cannot_be_read_any_more_goes_when_resumed(cli, tmp_path):
+    src, dst = two_labels(tmp_path)
+    (src / "fake" / "9.png").unlink()
+    assert cli("equalize", src, dst, "--size", 32).code == 0
+    (src / "fake" / "1.png").write_bytes(b"")
+    (src / "real" / "2.png").write_bytes(b"")
+    resumed = cli("equalize", src, dst, "--size", 32, "--resume")
+    assert (resumed.code, len(rows_of(dst)), len(files_of(dst))) == (1, 4, 4)
+    assert "removed: 2 copies whose inputs are no longer there" in resumed.err
+
+
+def test_an_input_that_comes_back_is_copied_again(cli, tmp_path):
+    src, dst = two_labels(tmp_path)
+    (src / "fake" / "9.png").rename(tmp_path / "9.png")
+    for count in (6, 5, 6):
+        assert cli("equalize", src, dst, "--size", 32, "--resume").code == 0
+        assert len(files_of(dst)) == len(rows_of(dst)) == count
+        away, here = tmp_path / "away.png", src / "fake" / "1.png"
+        (here if here.exists() else away).rename(away if here.exists() else here)
+
+
+def test_a_file_that_is_not_as_it_was_written_stays_and_is_told(cli, tmp_path):
+    src, dst = two_labels(tmp_path)
+    (src / "fake" / "9.png").unlink()
+    assert cli("equalize", src, dst, "--size", 32).code == 0
+    copies = {row["source"]: dst / row["path"] for row in rows_of(dst)}
+    gone = src / "fake" / "1.png"
+    gone.unlink()
+    copies[str(gone)].write_bytes(b"mine")
+    (dst / "pictures" / "notes.txt").write_text("mine")
+    resumed = cli("equalize", src, dst, "--size", 32, "--resume")
+    assert resumed.code == 0
+    assert copies[str(gone)].read_bytes() == b"mine"
+    assert (dst / "pictures" / "notes.txt").exists()
+    assert "removed" not in resumed.err
+    assert "warning: 2 files are not in the manifest" in resumed.err
+    assert "pictures/notes.txt" in resumed.err
+
+
 def test_a_source_that_changed_is_copied_anew(cli, uneven, tmp_path):
     shutil.copytree(uneven, tmp_path / "in")
     cli("equalize", tmp_path / "in", tmp_path / "out", "--size", "32")

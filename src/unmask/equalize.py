@@ -20,12 +20,8 @@ from PIL import Image as PillowImage
 
 from unmask.equalize_inputs import NAMES, check_inputs, check_label
 from unmask.equalize_journal import Format, Plan, Row, plan_line, read_journal, write_down
-from unmask.errors import (
-    ConfigError,
-    OutputError,
-    UnreadableMedia,
-    UnsupportedMedia,
-)
+from unmask.equalize_leftovers import remove_leftovers
+from unmask.errors import ConfigError, OutputError, UnreadableMedia, UnsupportedMedia
 from unmask.files import replacing, valid_text
 from unmask.flow import ordered
 from unmask.images import Limits, decode, read_bytes, sha256
@@ -100,6 +96,10 @@ class Equalized:
 
     written: tuple[Row, ...]
     left_out: tuple[Row, ...]
+    removed: tuple[str, ...] = ()
+    """Copies of an earlier run whose inputs are no longer there, relative to the destination."""
+    strange: tuple[str, ...] = ()
+    """Files among the copies that are not in the manifest, and not as an earlier run wrote them."""
 
 
 def parse_range(text: str, what: str) -> tuple[int, int]:
@@ -193,7 +193,8 @@ def equalize(
     """Write the copies, ``manifest.csv`` and, where needed, ``left_out.csv`` below ``dst``.
 
     Pictures keep their folders, below ``dst/pictures``. Each file appears whole or not at all, and
-    is written down at once, so that a run that was broken off can be resumed.
+    is written down at once, so that a run that was broken off can be resumed. Then copies whose
+    inputs are no longer there are removed.
 
     Args:
         samples: Of any label or none.
@@ -225,17 +226,17 @@ def equalize(
                     write_down(row, journal)
                 check_label(row, first.setdefault(row.source_sha256, row))
                 advance()
-        result = Equalized(
-            tuple(row for row in rows if row.path), tuple(row for row in rows if not row.path)
-        )
+        copies = tuple(row for row in rows if row.path)
+        left_out = tuple(row for row in rows if not row.path)
         _write_manifest(dst, samples, rows)
-        _write_left_out(dst, result.left_out)
+        _write_left_out(dst, left_out)
+        removed, strange = remove_leftovers(dst, PICTURES, planned=copies, written=done.values())
     except OSError as error:
         raise OutputError(
             f"{dst} cannot be written: {error}. Make room or check the rights; --resume goes on "
             "from what is done."
         ) from error
-    return result
+    return Equalized(copies, left_out, removed, strange)
 
 
 def _begin(dst: Path, plan: Plan, *, resume: bool) -> Mapping[str, Row]:

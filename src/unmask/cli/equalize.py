@@ -89,9 +89,25 @@ def _close(result: Equalized, plan: Plan, dst: Path) -> int:
                 f"warning: {enlarged} {name} pictures are smaller than their copies and softer "
                 "for it; a smaller --size leaves none\n"
             )
+    _tell_of_leftovers(result)
     for row in result.left_out[:10]:
         sys.stderr.write(f"left out: {one_line(row.reason)} ({row.code})\n")
     if len(result.left_out) > 10:
         sys.stderr.write(f"left out: {len(result.left_out) - 10} more, see left_out.csv\n")
     sys.stderr.write(f"wrote {one_line(str(dst / MANIFEST))}\n")
     return 1 if result.left_out else 0
+
+
+def _tell_of_leftovers(result: Equalized) -> None:
+    count = len(result.removed)
+    if count:
+        said = "1 copy whose input is" if count == 1 else f"{count} copies whose inputs are"
+        sys.stderr.write(f"removed: {said} no longer there\n")
+    if result.strange:
+        count = len(result.strange)
+        said = "1 file is" if count == 1 else f"{count} files are"
+        names = ", ".join(one_line(each) for each in result.strange[:3])
+        more = f" and {count - 3} more" if count > 3 else ""
+        sys.stderr.write(
+            f"warning: {said} not in the manifest and no copy of this run: {names}{more}\n"
+        )
