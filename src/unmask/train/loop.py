@@ -21,6 +21,7 @@ from unmask.models.backbone import extract
 from unmask.models.modeling import UnmaskForImageClassification
 from unmask.models.penalties import Original, originals
 from unmask.models.tuning import trained_parameters
+from unmask.train.attention import trained_attention
 from unmask.train.batches import Batch, Batches, Share
 from unmask.train.config import TrainConfig
 from unmask.train.logs import Step, TrainingLog
@@ -54,7 +55,11 @@ class Forward(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """``(b, width)`` and ``(b,)``, both float32, from pixels ``(b, 3, H, W)``."""
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self._bfloat16):
+        own = torch.bfloat16 if self._bfloat16 and torch.is_grad_enabled() else torch.float32
+        with (
+            torch.autocast(pixels.device.type, torch.bfloat16, enabled=self._bfloat16),
+            trained_attention(pixels.device, own),
+        ):
             features = extract(self.model.backbone, pixels, self.model.spec.features)
         logits: Tensor = self.model.head(features)
         return features, logits
