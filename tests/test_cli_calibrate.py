@@ -310,6 +310,27 @@ def test_videos_without_frames_are_told(cli: Cli, folder: Path, data: Path, tmp_
     assert "not counted: 2 videos without any frame" in outcome.err
 
 
+def test_an_evaluation_on_the_data_of_a_calibration_says_so(
+    cli: Cli, folder: Path, data: Path, tmp_path: Path
+) -> None:
+    # Videos without frames were in the hash of the one and not in that of the other.
+    listed: dict[str, dict[str, object]] = {
+        name: {"test": {"empty": {"label": name, "frames": []}}} for name in ("real", "fake")
+    }
+    picture = write_picture(tmp_path / "frame.png", noise_image(COUNT))
+    listed["real"]["test"] = {"full": {"label": "real", "frames": [str(picture)]}}
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"other": listed}))
+    given = ("--device", "cpu")
+    calibrated = cli("calibrate", folder, data, other, "--in-place", "--fpr", 0.2, *given)
+    assert "not counted: 1 videos" in calibrated.err
+    point = load(folder, device="cpu").operating_points[0]
+    assert point.datasets == ("tiny", "other")
+    given = ("-o", tmp_path / "out", "--bootstraps", 0, "--no-thumbnails", *given)
+    found = cli("evaluate", data, other, "-d", folder, *given)
+    assert "the threshold was chosen on these very data" in found.out
+
+
 def test_json_has_what_was_found(cli: Cli, folder: Path, data: Path) -> None:
     outcome = cli("calibrate", folder, data, "--in-place", "--fpr", 0.2, "--json")
     values = json.loads(outcome.out)

@@ -323,6 +323,8 @@ GIVEN_POINT = {"name": "a", "fake_at": 0.5, "real_below": 0.5, "source": "fixed"
         ({"head": {"outputs": 2, "trained": True, "normalize": "no"}}, "head.normalize is 'no'"),
         ({"head": {"outputs": 10**12, "trained": True}}, "whole numbers"),
         ({"operating_points": [{**GIVEN_POINT, "fake_at": float("nan")}]}, "fake_at nan"),
+        ({"operating_points": [{**GIVEN_POINT, "datasets": "a"}]}, "a has datasets 'a'; a list of"),
+        ({"operating_points": [{**GIVEN_POINT, "datasets": [1]}]}, r"datasets \[1\]; a list of"),
         ({"operating_points": [{**GIVEN_POINT, "name": 5}]}, "name 5"),
         (
             {"operating_points": [{**GIVEN_POINT, "real_below": 0.9}]},

@@ -519,6 +519,43 @@ def test_a_threshold_from_other_data_is_not_noted():
     assert evaluated(several("y"), at=threshold_of(META)).notes == ()
 
 
+def noted(*measured: str, **of_point: object) -> str:
+    """What the report says of a threshold, of these data sets."""
+    meta = replace(META, operating_point=replace(POINT, **of_point))
+    found = evaluated(replace(several(*measured, count=4), meta=meta), at=threshold_of(meta))
+    return " ".join(each for each in found.notes if "threshold was chosen" in each)
+
+
+@pytest.mark.parametrize(
+    ("source", "datasets", "measured", "named"),
+    [
+        ("mine", ("my set", "b"), ["my set", "c"], "my set"),
+        ("mine", ("a, b",), ["a, b"], "a, b"),
+        ("validation part of my set, b", (), ["c", "my set"], "my set"),
+        ("val split of a, b", (), ["a, b"], "a, b"),
+        ("my set, b", (), ["my set"], "my set"),
+    ],
+)
+def test_a_data_set_that_a_threshold_was_chosen_on_is_found(source, datasets, measured, named):
+    # Names were looked for as words of the sentence, so that those of several were missed.
+    said = noted(*measured, source=source, datasets=datasets)
+    assert f"data sets that are measured here ({named})" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "datasets"),
+    [
+        ("validation part of x", ()),
+        ("val split of x", ()),
+        ("val split of x", ("x",)),
+        ("validation of part", ("x",)),
+        ("", ()),
+    ],
+)
+def test_a_word_of_the_source_is_no_data_set(source, datasets):
+    assert noted("validation", "val", "of", "part", "split", source=source, datasets=datasets) == ""
+
+
 def test_a_threshold_from_the_very_same_data_is_noted():
     point = replace(POINT, sha256=META.data_sha256)
     scores = replace(several("y"), meta=replace(META, operating_point=point))

@@ -98,6 +98,14 @@ def test_points_are_on_the_new_map_and_name_their_data() -> None:
         assert point.fpr_low < outcome.false_alarms < point.fpr_high
 
 
+def test_points_and_record_name_the_data_sets_of_what_was_fitted_to() -> None:
+    scores = table()
+    scores.dataset[:200], scores.dataset[200:300] = "my set", "never scored"
+    found = recalibrate(without(scores, slice(200, 300), "no_face"), 1.0, source="mine")
+    assert {point.datasets for point in found.points} == {("my set", "a")}
+    assert found.record()["datasets"] == ["my set", "a"]
+
+
 def test_an_outcome_counts_what_its_point_does() -> None:
     scores = table()
     (outcome,) = recalibrate(scores, 2.0, source="m", method="none", target_fprs=(0.1,)).outcomes

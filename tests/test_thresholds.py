@@ -44,6 +44,12 @@ def test_a_point_says_how_sure_its_rate_is_and_what_it_comes_from():
         assert (point.n_real, point.n_fake, point.source, point.sha256) == (1000, 100, "here", "ab")
 
 
+def test_a_point_names_the_data_sets_that_it_was_chosen_on_each_once():
+    names = ["b", "my set", "b", "", "\udcff"]
+    five, one = operating_points(REALS, source="here", datasets=names)
+    assert five.datasets == one.datasets == ("b", "my set", "\\udcff")
+
+
 def test_the_interval_holds_the_true_rate_of_a_threshold_chosen_on_the_same_reals():
     # Uniform scores: the true rate of a threshold t is 1 - t.
     rng = np.random.default_rng(0)

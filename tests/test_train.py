@@ -579,6 +579,7 @@ def test_operating_points_carry_counts_and_the_hash_of_their_data(tmp_path):
     for point in points:
         assert (point.n_real, point.n_fake) == (2, 1)
         assert point.sha256 == hashlib.sha256(text.encode()).hexdigest()
+        assert point.datasets == ("d",)
 
 
 def test_operating_points_of_classes_apart_leave_no_band_upside_down():

@@ -159,7 +159,7 @@ class Pipeline:
             "temperature": self.detector.model.spec.temperature,
             "preprocessing": self.describe(),
             "options": options,
-            "operating_point": asdict(self.point),
+            "operating_point": {**asdict(self.point), "datasets": list(self.point.datasets)},
             "unmask": self._versions["unmask"],
         }
 

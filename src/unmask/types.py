@@ -206,6 +206,8 @@ class OperatingPoint:
     """How many fakes; 0 where they were chosen on reals alone."""
     sha256: str | None = None
     """Of the data they were chosen on, as the calibration reports it."""
+    datasets: tuple[str, ...] = ()
+    """The data sets that they were chosen on, by name; empty where nobody wrote them down."""
 
 
 @dataclass(frozen=True, slots=True)

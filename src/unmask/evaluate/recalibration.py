@@ -94,6 +94,8 @@ class Recalibration:
     compared: tuple[Calibrated, ...]
     """The present map (``none``) and others, cross-validated over groups; may be empty."""
     source: str
+    datasets: tuple[str, ...]
+    """Those of the items that were fitted to, by name."""
     sha256: str
     """Of the data, by :func:`unmask.evaluate.table.data_hash`."""
     n_real: int
@@ -117,6 +119,7 @@ class Recalibration:
         return {
             "method": self.method,
             "data": self.source,
+            "datasets": list(self.datasets),
             "sha256": self.sha256,
             "n_real": self.n_real,
             "n_fake": self.n_fake,
@@ -166,7 +169,9 @@ def recalibrate(
         ScoresError: one file is labelled real and fake.
         ConfigError: a target that is no rate, or is given twice.
     """
-    kept, groups, n_repeated = _once(select(scores, scored(scores) & (scores.label >= 0)))
+    usable = select(scores, scored(scores) & (scores.label >= 0))
+    datasets = usable.dataset.tolist()  # also of copies, which are left out next
+    kept, groups, n_repeated = _once(usable)
     logits, labels = kept.logit, kept.label
     n_fake = int(labels.sum())
     _check_reals(labels, groups, target_fprs)
@@ -183,7 +188,7 @@ def recalibrate(
         after, shift = _shifted(after, unlabelled, n_fake / len(labels) if of_data else EVEN)
     p_fake = after(logits)
     sha256 = data_hash(scores)
-    points = _points(p_fake, labels, target_fprs, source, sha256)
+    points = _points(p_fake, labels, target_fprs, source, sha256, datasets)
     return Recalibration(
         method=fitted.method if stored else "none",
         before=before,
@@ -192,6 +197,7 @@ def recalibrate(
         outcomes=tuple(_outcome(point, p_fake, labels) for point in points),
         compared=compared,
         source=source,
+        datasets=points[0].datasets,
         sha256=sha256,
         n_real=len(labels) - n_fake,
         n_fake=n_fake,
@@ -304,7 +310,12 @@ def _is_better(method: Method, compared: Sequence[Calibrated]) -> bool | None:
 
 
 def _points(
-    p_fake: Array, labels: Labels, target_fprs: Sequence[float], source: str, sha256: str
+    p_fake: Array,
+    labels: Labels,
+    target_fprs: Sequence[float],
+    source: str,
+    sha256: str,
+    datasets: Sequence[str],
 ) -> tuple[OperatingPoint, ...]:
     fakes = p_fake[labels == 1]
     return operating_points(
@@ -313,6 +324,7 @@ def _points(
         source=source,
         target_fprs=target_fprs,
         sha256=sha256,
+        datasets=datasets,
     )
 
 

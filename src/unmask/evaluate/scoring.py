@@ -11,16 +11,20 @@ from PIL import Image as PillowImage
 
 from unmask.audit.jpeg import compression
 from unmask.errors import OutputError
-from unmask.evaluate.table import Scores, from_results, texts, with_columns, with_unscored
+from unmask.evaluate.table import (
+    NO_FRAMES,
+    Scores,
+    from_results,
+    texts,
+    with_columns,
+    with_unscored,
+)
 from unmask.ledger import Ledger
 from unmask.magic import image_format
 from unmask.pipeline import Pipeline
 from unmask.types import Result, Sample
 
-__all__ = ["FILE_COLUMNS", "NO_FRAMES", "score"]
-
-NO_FRAMES = "no_frames"
-"""Status of a video of which a list names no frame."""
+__all__ = ["FILE_COLUMNS", "score"]
 
 FILE_COLUMNS = ("format", "width", "height", "aspect", "jpeg_quality")
 """What is read from the header of each file, beside what the face stage measures."""

@@ -19,6 +19,7 @@ from unmask.evaluate.repeats import repeated
 from unmask.evaluate.rows import Drawn, draw, few, mean_row, row, seed_of
 from unmask.evaluate.slices import default_columns, slices, worst_slice
 from unmask.evaluate.table import Meta, Scores, Texts, by_dataset, data_hash, select, texts
+from unmask.evaluate.thresholds import chosen_on
 from unmask.evaluate.units import Missing, Units, units_of
 from unmask.evaluate.videos import How
 from unmask.evaluate.weighted import default_metrics
@@ -343,8 +344,7 @@ def _about_threshold(threshold: Threshold, scores: Scores) -> tuple[str, ...]:
         return ()
     if point.sha256 and point.sha256 == scores.meta.data_sha256:
         return ("the threshold was chosen on these very data: rates at it are flattering",)
-    words = point.source.replace(",", " ").split()
-    named = [name for name in dict.fromkeys(scores.dataset.tolist()) if name in words]
+    named = chosen_on(point, dict.fromkeys(scores.dataset.tolist()))
     if not named:
         return ()
     return (

@@ -21,6 +21,7 @@ from unmask.errors import ScoresError
 from unmask.types import OperatingPoint, Result, Sample
 
 __all__ = [
+    "NO_FRAMES",
     "Meta",
     "Scores",
     "Texts",
@@ -42,6 +43,9 @@ Numbers = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 Column = npt.NDArray[Any]
 """Texts or numbers, ``(N,)``."""
+
+NO_FRAMES = "no_frames"
+"""Status of a video of which a list names no frame."""
 
 _LISTED = "listed."
 """Before a manifest's column that has the name of one of ours."""
@@ -356,9 +360,17 @@ def _joined(tables: Sequence[Scores], name: str) -> Column:
 def data_hash(scores: Scores) -> str:
     """SHA-256 of what was scored: content hashes with label and data set, in any order.
 
-    Where the bytes could not be read, the item's name stands for them.
+    Where the bytes could not be read, the item's name stands for them. Videos without frames are no
+    part of it: there was nothing to score.
     """
-    return rows_hash(zip(scores.sha256, scores.source, scores.label, scores.dataset, strict=True))
+    rows = zip(
+        scores.sha256, scores.source, scores.label, scores.dataset, scores.status, strict=True
+    )
+    return rows_hash(
+        (sha256, source, label, dataset)
+        for sha256, source, label, dataset, status in rows
+        if status != NO_FRAMES
+    )
 
 
 def rows_hash(rows: Iterable[tuple[str, str, int, str]]) -> str:

@@ -10,7 +10,8 @@ alike: for frames of few videos, or under weights, the interval is too narrow.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,9 +20,17 @@ import numpy.typing as npt
 from unmask.errors import ConfigError, MetricUndefined
 from unmask.evaluate.counts import Array, checked, require_probabilities
 from unmask.evaluate.intervals import clopper_pearson
+from unmask.files import one_line, valid_text
 from unmask.types import OperatingPoint
 
-__all__ = ["BAND_OF_REALS", "check_enough", "least_reals", "operating_points", "weighted_quantile"]
+__all__ = [
+    "BAND_OF_REALS",
+    "check_enough",
+    "chosen_on",
+    "least_reals",
+    "operating_points",
+    "weighted_quantile",
+]
 
 BAND_OF_REALS = 5.0
 """From reals alone, the band below ``fake_at`` begins where this many times the target share of
@@ -49,6 +58,7 @@ def operating_points(
     real_weights: Array | None = None,
     fake_weights: Array | None = None,
     sha256: str | None = None,
+    datasets: Iterable[str] = (),
 ) -> tuple[OperatingPoint, ...]:
     """Thresholds at target false-positive rates; the first is a detector's default.
 
@@ -68,6 +78,7 @@ def operating_points(
         real_weights: ``(R,)``, for shares; the interval counts reals.
         fake_weights: ``(F,)``.
         sha256: Of the data.
+        datasets: Those that the scores are of, by name; one may stand there often.
 
     Raises:
         MetricUndefined: a target is not resolved by so few reals, or not reachable since too many
@@ -84,6 +95,7 @@ def operating_points(
     if few == "refuse":
         check_enough(len(of_reals), target_fprs)
     count = {"n_real": len(of_reals), "n_fake": 0 if of_fakes is None else len(of_fakes)}
+    names = tuple(valid_text(each) for each in dict.fromkeys(datasets) if each)
     points = []
     for target in target_fprs:
         fake_at = _fake_at(of_reals, target, real_weights)
@@ -104,10 +116,37 @@ def operating_points(
                 fpr_low=realised.low,
                 fpr_high=realised.high,
                 sha256=sha256,
+                datasets=names,
                 **count,
             )
         )
     return tuple(points)
+
+
+_SOURCE = re.compile(r"(?:validation part|\S+ split) of (?P<names>.+)", re.DOTALL)
+"""What trainings and calibrations call their data, beside the bare list of the names."""
+
+
+def chosen_on(point: OperatingPoint, names: Iterable[str]) -> list[str]:
+    """Which of these data sets the point was chosen on.
+
+    By the names that it carries; in a point that carries none, by those that its source lists in
+    one of the forms that trainings and calibrations write: ``validation part of A, B``, ``SPLIT
+    split of A, B`` or ``A, B``. Names are compared whole, and may hold commas themselves.
+
+    >>> point = OperatingPoint("p", 0.5, 0.5, source="validation part of my set, b")
+    >>> chosen_on(point, ["my set", "set", "validation"])
+    ['my set']
+    """
+    if point.datasets:
+        return [name for name in names if valid_text(name) in point.datasets]
+    found = _SOURCE.fullmatch(point.source)
+    listed = f", {found['names'] if found else point.source}, "
+    return [
+        name
+        for name in names
+        if name and any(f", {each(name)}, " in listed for each in (valid_text, one_line))
+    ]
 
 
 _USUAL = (0.01, 0.05, 0.1, 0.2)

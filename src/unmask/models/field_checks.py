@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from unmask.errors import ConfigError
@@ -96,6 +96,13 @@ def face(values: Mapping[str, Any]) -> FaceSpec:
 def point(values: object) -> OperatingPoint:
     """One operating point; ``ConfigError`` unless it has names and thresholds in order."""
     point = build(OperatingPoint, "operating_points", values)
+    names: Any = point.datasets
+    if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
+        raise ConfigError(
+            f"config.json: operating_points: {point.name} has datasets {names!r}; a list of names "
+            "was expected"
+        )
+    point = replace(point, datasets=tuple(names))
     if not isinstance(point.name, str) or not isinstance(point.source, str):
         raise ConfigError(
             f"config.json: operating_points has name {point.name!r} and source {point.source!r}; "

@@ -238,8 +238,8 @@ def operating_points(
     ``fpr5`` calls fake what 5 % of the reals reach, and real what 5 % of the fakes stay below;
     ``fpr1`` the same at 1 %; classes and data sets count alike. Few reals are no reason to stop a
     training: the interval of the point says how little it then means. Each carries how many
-    samples it was chosen on and the hash of their files, labels and data sets, made as that of a
-    table of scores.
+    samples it was chosen on, their data sets, and the hash of their files, labels and data sets,
+    made as that of a table of scores.
     """
     labels, weights = _labels(samples), cell_weights(samples)
     real, fake = labels == 0, labels == 1
@@ -252,6 +252,7 @@ def operating_points(
         real_weights=weights[real],
         fake_weights=weights[fake],
         sha256=_data_hash(samples),
+        datasets=[sample.dataset for sample in samples],
     )
 
 
