@@ -170,16 +170,14 @@ def recalibrate(
         ConfigError: a target that is no rate, or is given twice.
     """
     usable = select(scores, scored(scores) & (scores.label >= 0))
-    datasets = usable.dataset.tolist()  # also of copies, which are left out next
     kept, groups, n_repeated = _once(usable)
     logits, labels = kept.logit, kept.label
     n_fake = int(labels.sum())
     _check_reals(labels, groups, target_fprs)
     before = Affine(temperature)
     compared, notes = _compared(logits / temperature, labels, groups, seed)
-    fitted = _fitted(
-        method or ("temperature" if n_fake else "none"), logits, labels, before, compared
-    )
+    asked: Method = method or ("temperature" if n_fake else "none")
+    fitted = _fitted(asked, logits, labels, before, compared)
     stored = force or fitted.is_better is True or fitted.method == "none"
     after = Affine(fitted.temperature, fitted.bias) if stored else before
     shift = None
@@ -188,7 +186,7 @@ def recalibrate(
         after, shift = _shifted(after, unlabelled, n_fake / len(labels) if of_data else EVEN)
     p_fake = after(logits)
     sha256 = data_hash(scores)
-    points = _points(p_fake, labels, target_fprs, source, sha256, datasets)
+    points = _points(p_fake, labels, target_fprs, source, sha256, usable.dataset.tolist())
     return Recalibration(
         method=fitted.method if stored else "none",
         before=before,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unmask.errors import ScoresError
+from unmask.evaluate.agreement import DIFFERENCES, check_alike, differences
 from unmask.evaluate.table import Column, Scores, columns_of, data_hash, joined, select
 
 __all__ = ["REPEATED", "put_together", "repeated"]
@@ -25,17 +26,18 @@ _LABELS = {0: "real", 1: "fake"}
 def put_together(tables: Sequence[Scores], names: Sequence[str]) -> Scores:
     """The rows of one or several tables of one detector; each item of a data set counts once.
 
-    A row that repeats another one is left out, and the settings count them (:func:`repeated`).
+    A row that repeats another one is left out, and the settings count them (:func:`repeated`). They
+    also list in what the tables differ (:func:`~unmask.evaluate.agreement.differences`).
 
     Args:
         tables: One at least.
         names: What to call each in a message, such as its file.
 
     Raises:
-        ScoresError: tables of two detectors; an item of two labels, or of two contents or scores
-            within its data set.
+        ScoresError: tables of two detectors, or in which P(fake) means something else; an item of
+            two labels, or of two contents or scores within its data set.
     """
-    whole = joined(tables)
+    whole = _joined(tables, names)
     places = [
         f"{name}, row {row + 1}"
         for name, table in zip(names, tables, strict=True)
@@ -49,6 +51,17 @@ def put_together(tables: Sequence[Scores], names: Sequence[str]) -> Scores:
     count = repeated(whole) + int(np.sum(~kept))
     settings = {**whole.meta.settings, REPEATED: count}
     return replace(left, meta=replace(left.meta, settings=settings, data_sha256=data_hash(left)))
+
+
+def _joined(tables: Sequence[Scores], names: Sequence[str]) -> Scores:
+    whole = joined(tables)
+    metas = [table.meta for table in tables]
+    check_alike(metas, names)
+    differ = differences(metas, names)
+    if not differ:
+        return whole
+    settings = {**whole.meta.settings, DIFFERENCES: differ}
+    return replace(whole, meta=replace(whole.meta, settings=settings))
 
 
 def repeated(scores: Scores) -> int:

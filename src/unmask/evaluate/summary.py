@@ -12,6 +12,7 @@ import numpy as np
 
 from unmask.errors import ConfigError, near_names
 from unmask.evaluate import published_rows
+from unmask.evaluate.agreement import noted
 from unmask.evaluate.evaluation import Curves, Evaluation, Protocol, Row, Threshold
 from unmask.evaluate.figures import MOST_DRAWN, curves_of
 from unmask.evaluate.mistakes import mistakes, not_scored
@@ -282,7 +283,7 @@ def _against(of_reals: Texts, datasets: Sequence[str]) -> str:
 
 
 def _notes(scores: Scores, whole: Scores, choices: Choices) -> tuple[str, ...]:
-    notes = [*_about_repeats(scores), *_about_copies(scores)]
+    notes = [*_about_tables(scores), *_about_repeats(scores), *_about_copies(scores)]
     if not scores.meta.trained:
         notes.append("the head of this detector was never trained: its scores are noise")
     alone = {0: [], 1: []}  # type: dict[int, list[str]]
@@ -307,6 +308,16 @@ def _notes(scores: Scores, whole: Scores, choices: Choices) -> tuple[str, ...]:
     if choices.missing != "exclude":
         notes.append(f"items without a score count {choices.missing} (--missing)")
     return tuple(notes)
+
+
+def _about_tables(scores: Scores) -> list[str]:
+    found = noted(scores.meta.settings)
+    if not found:
+        return []
+    return [
+        "put together from tables not scored alike: P(fake), and what has one, may differ "
+        f"slightly between them ({'; '.join(found)})"
+    ]
 
 
 def _about_repeats(scores: Scores) -> list[str]:

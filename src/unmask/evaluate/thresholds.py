@@ -95,7 +95,6 @@ def operating_points(
     if few == "refuse":
         check_enough(len(of_reals), target_fprs)
     count = {"n_real": len(of_reals), "n_fake": 0 if of_fakes is None else len(of_fakes)}
-    names = tuple(valid_text(each) for each in dict.fromkeys(datasets) if each)
     points = []
     for target in target_fprs:
         fake_at = _fake_at(of_reals, target, real_weights)
@@ -116,11 +115,15 @@ def operating_points(
                 fpr_low=realised.low,
                 fpr_high=realised.high,
                 sha256=sha256,
-                datasets=names,
+                datasets=_each_once(datasets),
                 **count,
             )
         )
     return tuple(points)
+
+
+def _each_once(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(valid_text(name) for name in dict.fromkeys(names) if name)
 
 
 _SOURCE = re.compile(r"(?:validation part|\S+ split) of (?P<names>.+)", re.DOTALL)
