@@ -191,7 +191,7 @@ def measured(
     altered = score_cells(
         samples, pipeline, cells, scores, folder=folder, seed=given.seed, progress=progress
     )
-    found, moved = robustness(scores, altered, threshold.value, choices)
+    found, moved = robustness(scores, altered, threshold, choices)
     rows = summarise(scores, threshold, choices).rows
     return System(name, detector.ref.sha256, scores, rows, found, moved)
 
@@ -225,6 +225,7 @@ def differences(first: System, second: System, choices: Choices) -> tuple[Compar
         tables[0],
         tables[1],
         (first.name, second.name),
+        thresholds=(threshold_of(first.scores.meta), threshold_of(second.scores.meta)),
         how=choices.how,
         n=choices.bootstraps,
         seed=choices.seed,

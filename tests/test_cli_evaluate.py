@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,18 @@ def test_the_table_on_the_terminal_fits_100_columns(evaluate):
 
 
 def test_stderr_says_where_it_is(evaluate, out):
-    assert evaluate().err.splitlines() == [f"wrote {out}"]
+    # Without a terminal there is no bar: nothing was said for hours.
+    assert evaluate().err.splitlines() == ["scoring: 20 items", f"wrote {out}"]
+
+
+def test_stderr_says_how_often_altered_pictures_are_scored_and_each_that_begins(evaluate, out):
+    assert evaluate("--perturb", "jpeg@3,blur@1").err.splitlines() == [
+        "--perturb: 2 further passes over 20 items, one per alteration",
+        "scoring: 20 items",
+        "scoring, jpeg@3: 20 items",
+        "scoring, blur@1: 20 items",
+        f"wrote {out}",
+    ]
 
 
 def test_json_on_stdout_is_the_report(evaluate, out):
@@ -203,7 +215,7 @@ def test_items_without_score_are_exit_code_1_and_counted_by_reason(
     common = ("-d", image_folder, "-o", tmp_path / "out", "--device", "cpu", "--bootstraps", 0)
     found = cli("evaluate", with_damage(data, tmp_path), *common)
     assert found.code == 1
-    assert found.err.splitlines()[0] in {"not scored: 1 unreadable", "not scored: 1 unsupported"}
+    assert found.err.splitlines()[1] in {"not scored: 1 unreadable", "not scored: 1 unsupported"}
     assert (tmp_path / "out" / "report.json").exists()
 
 
@@ -369,6 +381,37 @@ def test_an_interrupted_evaluation_goes_on(evaluate, out, monkeypatch, crops):
     assert evaluate("--batch-size", 4).code == 0
     assert sum(crops) - before == 12
     assert sorted(path.name for path in out.iterdir()) == FILES
+    timing = read_json(out / "report.json").timing
+    assert timing["resumed_from"] == 8
+    assert "items_per_s" not in timing
+
+
+def test_an_evaluation_interrupted_in_an_alteration_counts_what_was_scored(
+    evaluate, out, monkeypatch
+):
+    real, calls = Pipeline.__call__, []
+
+    def interrupted(self, samples, **options):
+        calls.append(self)
+        for number, result in enumerate(real(self, samples, **options)):
+            if (len(calls), number) == (3, 8):
+                raise KeyboardInterrupt
+            yield result
+
+    given = ("--batch-size", 4, "--perturb", "jpeg@3,blur@1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "__call__", interrupted)
+        assert evaluate(*given).code == 130
+    found = evaluate(*given)
+    assert found.code == 0
+    assert found.err.startswith(
+        "--perturb: 2 further passes over 20 items, one per alteration; 1 of them done before\n"
+    )
+    assert read_json(out / "report.json").timing["resumed_from"] == 20 + 20 + 8
+
+
+def test_a_run_without_interruption_has_the_times_of_everything(scored):
+    assert "resumed_from" not in read_json(scored / "report.json").timing
 
 
 def test_an_interrupted_evaluation_does_not_go_on_with_other_options(evaluate, monkeypatch):
@@ -496,7 +539,7 @@ def test_a_video_without_frames_is_counted_as_not_scored(cli, data, image_folder
     given = ("-d", image_folder, "-o", tmp_path / "out", "--device", "cpu", "--bootstraps", 0)
     found = cli("evaluate", tmp_path / "ff.json", *given, "--perturb", "jpeg@1")
     assert found.code == 1
-    assert found.err.splitlines()[0] == "not scored: 1 no_frames"
+    assert found.err.splitlines()[-2] == "not scored: 1 no_frames"
     report = read_json(tmp_path / "out" / "report.json")
     (row,) = [each for each in report.rows if each.unit == "video" and each.kind == "dataset"]
     assert (row.coverage.given, row.coverage.missing) == (3, {"no_frames": 1})
@@ -542,7 +585,14 @@ def test_two_detectors_are_compared_on_the_same_data(
     assert found.code == 0
     comparisons = read_json(out / "report.json").comparisons
     assert {each.dataset for each in comparisons} == {"a", "b", "mean", "all"}
+    assert {each.thresholds for each in comparisons if each.metric == "false_positive_rate"} == {
+        (0.6, 0.6)
+    }
     assert (out / "compared.parquet").exists()
+    assert found.err.splitlines()[:2] == [
+        f"scoring by {image_folder}: 20 items",
+        f"scoring by {other_folder}: 20 items",
+    ]
     assert "p (DeLong)" in found.out
     assert max(map(len, found.out.splitlines())) <= 100
 
@@ -565,6 +615,27 @@ def test_two_tables_of_scores_are_compared_without_data(cli, table, tmp_path):
     first = read_json(out / "report.json").comparisons[0]
     assert first.difference.value == 0
     assert np.isfinite(first.p_value)
+
+
+def test_each_of_two_tables_is_compared_at_its_own_threshold_or_at_the_one_given(
+    cli, table, tmp_path
+):
+    scores = read_scores(table)
+    point = replace(scores.meta.operating_point, name="fpr1", fake_at=0.9, real_below=0.1)
+    other = tmp_path / "kept" / "other.parquet"
+    write_scores(other, replace(scores, meta=replace(scores.meta, operating_point=point)))
+
+    def thresholds(*more: object) -> set[tuple[float, float] | None]:
+        out = tmp_path / f"out{len(more)}"
+        given = ("--compare", table, other, "-o", out, "--bootstraps", 5, *more)
+        assert cli("evaluate", *given).code == 0
+        return {each.thresholds for each in read_json(out / "report.json").comparisons}
+
+    assert thresholds() == {None, (0.6, 0.9)}
+    assert thresholds("--threshold", 0.5) == {None, (0.5, 0.5)}
+    found = cli("evaluate", "--compare", table, other, "--operating-point", "fpr5")
+    assert found.code == 2
+    assert "judged at the operating point 'fpr1', not 'fpr5'" in found.err
 
 
 def test_a_comparison_takes_joined_data_sets_as_one(cli, table, tmp_path):

@@ -11,12 +11,13 @@ import pytest
 from tiny_scores import META, several, table
 from unmask.errors import ScoresError
 from unmask.evaluate.compare import COMPARED, compare, paired
-from unmask.evaluate.evaluation import Comparison
-from unmask.evaluate.intervals import delong
+from unmask.evaluate.evaluation import Comparison, Threshold
+from unmask.evaluate.intervals import clopper_pearson, delong
 from unmask.evaluate.metrics import auc
 from unmask.evaluate.table import Scores, joined, select
 
 NAMES = ("one", "other")
+HALF = (Threshold(0.5, "fixed"), Threshold(0.5, "fixed"))
 
 
 def worse(scores: Scores, seed: int = 3) -> Scores:
@@ -27,7 +28,7 @@ def worse(scores: Scores, seed: int = 3) -> Scores:
 
 
 def compared(one: Scores, other: Scores) -> dict[tuple[str, str], Comparison]:
-    found, _ = compare(one, other, NAMES, n=50)
+    found, _ = compare(one, other, NAMES, thresholds=HALF, n=50)
     return {(each.dataset, each.metric): each for each in found}
 
 
@@ -105,12 +106,75 @@ def test_the_order_of_the_items_does_not_matter():
     assert compared(one, other) == compared(one, turned)
 
 
-def test_a_data_set_of_one_class_is_left_out_and_named():
-    one = joined([several("a"), table([0, 0], [0.1, 0.2], dataset="lfw")])
+def test_a_data_set_of_one_class_is_compared_by_its_rate_alone_and_named():
+    one = joined([several("a"), table([0, 0], [0.1, 0.9], dataset="lfw")])
     one.source[-2:] = ["x.png", "y.png"]
-    found, notes = compare(one, one, NAMES, n=20)
-    assert "lfw" not in {each.dataset for each in found}
-    assert "one class only: lfw" in notes[1]
+    other = replace(one, p_fake=np.where(one.dataset == "lfw", 0.1, one.p_fake))
+    found, notes = compare(one, other, NAMES, thresholds=HALF, n=20)
+    of_lfw = {each.metric: each.difference.value for each in found if each.dataset == "lfw"}
+    assert of_lfw == {"false_positive_rate": 0.5}
+    assert "mean" not in {each.dataset for each in found}
+    assert "of one class only, so compared by FPR or TPR alone: lfw" in notes
+
+
+def test_a_data_set_of_fakes_is_compared_by_the_fakes_found():
+    one = table([1, 1], [0.1, 0.9])
+    assert set(compared(one, one)) == {("a", "true_positive_rate")}
+
+
+APART = (Threshold(0.5, "fixed"), Threshold(0.8, "operating point fpr1, from y"))
+
+
+def test_each_is_judged_at_its_own_threshold_and_both_are_named():
+    scores = table([0, 0, 0, 0, 1, 1], [0.1, 0.2, 0.6, 0.7, 0.6, 0.9])
+    found, notes = compare(scores, scores, NAMES, thresholds=APART, n=20)
+    rates = {each.metric: each for each in found}
+    assert rates["false_positive_rate"].difference.value == 0.5
+    assert rates["true_positive_rate"].difference.value == 0.5
+    assert rates["false_positive_rate"].thresholds == (0.5, 0.8)
+    assert rates["auc"].thresholds is None
+    assert notes[1] == (
+        "FPR and TPR are compared at the threshold of each: one at 0.5 (fixed), other at 0.8 "
+        "(operating point fpr1, from y)"
+    )
+
+
+def test_the_same_order_with_other_decisions_is_told():
+    # The difference of AUC is 0 [0, 0] then, and one of the two may call every real fake.
+    scores = table([0, 0, 1, 1], [0.1, 0.6, 0.6, 0.9])
+    squeezed = replace(scores, p_fake=scores.p_fake / 2)
+    found, notes = compare(scores, squeezed, NAMES, thresholds=HALF, n=20)
+    assert {each.metric: each.difference.value for each in found}["auc"] == 0
+    assert notes[-1] == (
+        "both rank the items in the same order, so that AUC cannot tell them apart, but one alone "
+        "calls fake 3 of 4 pictures of a"
+    )
+
+
+@pytest.mark.parametrize("change", [lambda p: p, lambda p: 1 - p])
+def test_the_same_decisions_or_another_order_need_no_such_note(change):
+    scores = several("a")
+    _, notes = compare(
+        scores, replace(scores, p_fake=change(scores.p_fake)), NAMES, thresholds=HALF, n=20
+    )
+    assert not any("same order" in note for note in notes)
+
+
+def test_decisions_that_never_differ_are_no_proof_that_none_ever_will():
+    scores = table([0] * 10 + [1] * 10, [*np.linspace(0, 0.4, 10), *np.linspace(0.6, 1, 10)])
+    other = replace(scores, p_fake=scores.p_fake**1.05)
+    found = compared(scores, other)["a", "false_positive_rate"].difference
+    bound = clopper_pearson(0, 10).high
+    assert (found.value, found.low, found.high) == (0, -bound, bound)
+
+
+@pytest.mark.parametrize(("turned", "sign"), [(False, -1), (True, 1)])
+def test_decisions_that_always_differ_have_the_exact_interval(turned, sign):
+    scores = table([0] * 10 + [1] * 10, [*np.linspace(0, 0.4, 10), *np.linspace(0.6, 1, 10)])
+    pair = (scores, replace(scores, p_fake=1 - scores.p_fake))
+    found = compared(*(pair[::-1] if turned else pair))["a", "false_positive_rate"].difference
+    low = clopper_pearson(10, 10).low
+    assert (found.value, found.low, found.high) == (sign, *sorted((sign * low, sign)))
 
 
 @pytest.mark.parametrize("lost", [[0, 1], [1]])
@@ -118,9 +182,9 @@ def test_a_data_set_that_lost_a_class_leaves_no_mean_difference(lost):
     scores = several("a", "b", "c", count=8)
     gone = (scores.dataset == "b") & np.isin(scores.label, lost)
     other = replace(scores, p_fake=np.where(gone, np.nan, scores.p_fake))
-    found, notes = compare(scores, other, NAMES, n=20)
+    found, notes = compare(scores, other, NAMES, thresholds=HALF, n=20)
     assert {each.dataset for each in found} == {"a", "c", "all"}
-    assert notes[1] == (
+    assert notes[2] == (
         "not compared, since one of their classes has no item that both scored: b; there is no "
         "mean without them"
     )

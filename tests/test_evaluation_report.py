@@ -210,7 +210,7 @@ def test_the_page_says_its_language_and_describes_its_pictures(page):
     assert page.all("html")[0]["lang"] == "en"
     assert all(each["alt"] for each in page.all("img"))
     plots = [each for each in page.all("svg") if each.get("class") == "plot"]
-    assert len(plots) == 7
+    assert len(plots) == 11
     assert all(each["role"] == "img" and each["aria-label"] for each in plots)
 
 
@@ -313,12 +313,14 @@ def test_six_numbers_are_quoted_and_how_much_was_scored():
 def test_a_row_without_those_numbers_quotes_what_it_has():
     row = one_row(Measure("accuracy", Interval(0.8125, math.nan, math.nan)))
     text = write_html(replace(EMPTY, rows=(row,), protocol="deepfakebench"))
-    assert "<span>Accuracy</span><b>0.812</b>" in text
+    assert re.search("<span>Accuracy</span><b>0.812<", text)
 
 
-def test_a_card_without_number_gives_the_reason():
+def test_a_card_without_number_points_to_the_reason():
     row = one_row(Measure("auc", None, "no reals here"))
-    assert "<b>n/a</b><small>no reals here</small>" in write_html(replace(EMPTY, rows=(row,)))
+    text = write_html(replace(EMPTY, rows=(row,)))
+    assert "<b>n/a<sup>1</sup></b></div>" in text
+    assert '</div>\n<ol class="foot"><li>no reals here</li></ol>' in text
 
 
 def test_notes_and_an_untrained_head_stand_before_the_numbers():
@@ -388,9 +390,14 @@ def test_a_number_that_is_doubtful_in_two_ways_has_both_in_one_footnote():
     assert "1. with 40 reals it is another; no interval: a class" in text
 
 
-def test_a_card_says_what_its_number_is():
-    words = Page(write_html(replace(EMPTY, rows=(one_row(FEW_REALS),)))).words
-    assert "[0.200, 0.700]; with 40 reals it is another" in words
+def test_a_card_says_what_its_number_is_in_a_footnote():
+    # Sentences in a card made it seven lines high.
+    (cards,) = re.findall(
+        r'<div class="cards">(.*?)</div>\n<ol class="foot"><li>with 40 reals it is another</li>',
+        write_html(replace(EMPTY, rows=(one_row(FEW_REALS),))),
+    )
+    assert "<b>0.500<sup>1</sup></b><small>[0.200, 0.700]</small>" in cards
+    assert "with 40 reals" not in cards
 
 
 def test_a_caution_is_read_back_and_an_older_report_has_none(tmp_path):
@@ -435,7 +442,97 @@ def test_of_many_matrices_the_mean_and_the_lowest_are_drawn_and_all_are_tables()
 
 
 def test_an_alteration_without_auc_gives_the_reason(page):
-    assert "social 5: no face was found in any real" in page.words
+    assert "AUC, FPR n/a at social 5: no face was found in any real" in page.words
+
+
+def test_each_data_set_has_a_matrix_of_auc_fpr_and_tpr(page):
+    labels = [each["aria-label"] for each in page.all("svg") if each.get("role") == "img"]
+    for metric in ("AUC", "FPR", "TPR"):
+        assert labels.count(f"{metric} by alteration and severity") == 2
+
+
+REALS_ONLY = tuple(
+    replace(
+        each,
+        auc=Measure("auc", None, "AUC needs fakes, and the data have none"),
+        tpr=Measure("true_positive_rate", None, "the rate needs fakes, and the data have none"),
+    )
+    for each in FULL.robustness
+    if each.dataset == "celebdf"
+)
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_reals_alone_have_the_matrix_of_their_false_alarms(write):
+    text = write(replace(EMPTY, robustness=REALS_ONLY))
+    assert "AUC, TPR n/a everywhere: needs fakes, and the data have none" in text
+    assert "0.270 [0.230, 0.300]" in text or "0.270<small>[0.230, 0.300]</small>" in text
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_a_matrix_says_what_is_counted(write):
+    mixed = tuple(replace(each, dataset="mean", mixed=True) for each in FULL.robustness[:2])
+    text = write(replace(EMPTY, robustness=(*FULL.robustness[:2], *mixed)))
+    assert "celebdf (videos)" in text
+    assert "Mean over data sets (mixed units)" in text
+
+
+@pytest.mark.parametrize(
+    ("real_below", "words"),
+    [(0.2, "Share of verdicts that change (real, inconclusive, fake)"),
+     (None, "Share of verdicts that change (real, fake)")],
+)  # fmt: skip
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_it_is_said_what_changes(write, real_below, words):
+    given = replace(EMPTY, stability=FULL.stability, threshold=replace(
+        FULL.threshold, real_below=real_below))  # fmt: skip
+    assert words in write(given)
+
+
+def test_stability_counts_verdicts_and_tells_crossings_apart():
+    text = write_markdown(replace(EMPTY, stability=FULL.stability))
+    assert "| 4.0 %, of 690, 2.4 % across, median 0.02, 95 % below 0.10 |" in text
+
+
+def test_stability_has_a_table_for_each_class():
+    text = write_markdown(replace(EMPTY, stability=FULL.stability))
+    assert re.findall(r"^\*\*(.*)\*\*$", text, re.MULTILINE) == ["All items", "Reals", "Fakes"]
+    assert "| 6.0 %, of 270, 0.0 % across, median 0.04, 95 % below 0.12 |" in text
+
+
+def test_a_report_of_before_has_no_rates_and_no_count_of_verdicts(tmp_path):
+    fields = json.loads(write_json(replace(EMPTY, robustness=FULL.robustness[:1],
+                                           stability=FULL.stability[:1])))  # fmt: skip
+    for name in ("fpr", "tpr", "unit", "mixed"):
+        del fields["robustness"][0][name]
+    for name in ("changed", "reals", "fakes"):
+        del fields["stability"][0][name]
+    (tmp_path / "report.json").write_text(json.dumps(fields), encoding="utf-8")
+    old = read_json(tmp_path / "report.json")
+    assert old.robustness[0].fpr is None
+    assert "### celebdf\n" in write_markdown(old)
+    assert "n/a, of 690" in write_markdown(old)
+
+
+def test_rates_of_a_comparison_name_their_thresholds_and_call_neither_better():
+    found = tuple(
+        replace(FULL.comparisons[0], metric=metric, thresholds=(0.5, 0.8125),
+                difference=Interval(0.1, 0.05, 0.2))
+        for metric in ("false_positive_rate", "true_positive_rate")
+    )  # fmt: skip
+    text = write_markdown(replace(EMPTY, comparisons=found))
+    assert "FPR, at 0.5 and 0.8125" in text
+    assert "second calls fewer reals fake" in text
+    assert "first calls more fakes fake" in text
+
+
+@pytest.mark.parametrize("write", [write_html, write_markdown])
+def test_times_after_an_interruption_are_those_of_the_last_run(write):
+    resumed = replace(EMPTY, timing={"scoring": 1.0, "resumed_from": 1200})
+    said = "Times of the last run only; it went on from 1,200 scored items."
+    assert said in write(resumed)
+    assert "resumed" not in write(resumed)
+    assert said not in write(replace(EMPTY, timing={"scoring": 1.0}))
 
 
 @pytest.mark.parametrize("write", [write_html, write_markdown])
@@ -621,7 +718,7 @@ def test_plots_need_no_pyplot_and_importing_the_report_no_matplotlib():
 
 def test_tables_of_the_markdown_have_as_many_fields_in_each_line():
     tables = re.findall(r"(?:^\|.*\n)+", write_markdown(FULL), re.MULTILINE)
-    assert len(tables) == 13
+    assert len(tables) == 19
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
@@ -655,7 +752,18 @@ def test_verdicts_are_read_back(tmp_path):
 
 @pytest.mark.parametrize("write", [write_html, write_markdown])
 def test_a_row_that_mixes_videos_and_pictures_says_so(write):
-    assert "videos or pictures" in write(replace(EMPTY, rows=(one_row(unit="video", mixed=True),)))
+    row = one_row(unit="video", mixed=True)
+    found = write(replace(EMPTY, rows=(row,), curves=(replace(FULL.curves[0], name="set"),)))
+    assert "mixed units" in found
+    assert "videos or pictures" not in found
+
+
+def test_legend_and_reliability_call_a_mixed_row_so():
+    row = one_row(unit="video", mixed=True, kind="all", name="all")
+    curve = replace(FULL.curves[0], name="all", unit="video")
+    text = write_html(replace(EMPTY, rows=(row,), curves=(curve,)))
+    assert 'All pooled <span class="soft">mixed units</span>' in text
+    assert "<h3>All pooled (mixed units)</h3>" in text
 
 
 def test_the_guide_says_that_the_interval_of_ece_is_biased():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from unmask.evaluate.altered import (
     kept_cells,
     score_cells,
 )
+from unmask.evaluate.evaluation import Threshold
+from unmask.evaluate.intervals import clopper_pearson
 from unmask.evaluate.robustness import (
     Cell,
     matrix,
@@ -38,6 +40,7 @@ from unmask.types import Sample
 Cells = Callable[..., list[tuple[Cell, Scores]]]
 CHOICES = Choices(bootstraps=20)
 JPEG = Cell("jpeg", 3)
+HALF = Threshold(0.5, "fixed")
 
 
 @contextmanager
@@ -133,7 +136,7 @@ def test_a_list_that_is_not_understood_is_refused(text: str, message: str) -> No
 
 def test_the_matrix_begins_with_the_pictures_as_they_are() -> None:
     scores = table([0.1, 0.9, 0.2, 0.8])
-    found, _ = robustness(scores, [(JPEG, scores)], 0.5, CHOICES)
+    found, _ = robustness(scores, [(JPEG, scores)], HALF, CHOICES)
     assert [(each.kind, each.severity, each.dataset) for each in found] == [
         ("none", 0, "a"),
         ("jpeg", 3, "a"),
@@ -141,21 +144,21 @@ def test_the_matrix_begins_with_the_pictures_as_they_are() -> None:
 
 
 def test_a_cell_has_the_auc_of_its_scores_with_its_interval() -> None:
-    (found,) = matrix(table([0.1, 0.9, 0.8, 0.3, 0.2, 0.7]), "jpeg", 1, CHOICES)
+    (found,) = matrix(table([0.1, 0.9, 0.8, 0.3, 0.2, 0.7]), "jpeg", 1, HALF, CHOICES)
     assert found.auc.interval is not None
     assert found.auc.interval.value == pytest.approx(7 / 9)
     assert found.auc.interval.low < 7 / 9 < found.auc.interval.high
 
 
 def test_coverage_falls_where_faces_are_no_longer_found() -> None:
-    (found,) = matrix(table([0.1, 0.9, np.nan, 0.3]), "blur", 5, CHOICES)
+    (found,) = matrix(table([0.1, 0.9, np.nan, 0.3]), "blur", 5, HALF, CHOICES)
     assert (found.coverage.given, found.coverage.scored) == (4, 3)
     assert found.coverage.missing == {"no_face": 1}
 
 
 def test_a_data_set_of_one_class_has_a_reason_and_no_auc() -> None:
     scores = table([0.1, 0.9], label=np.array([1, 1], np.int8))
-    (found,) = matrix(scores, "jpeg", 1, CHOICES)
+    (found,) = matrix(scores, "jpeg", 1, HALF, CHOICES)
     assert found.auc.interval is None
     assert "no reals" in found.auc.reason or "needs" in found.auc.reason
 
@@ -163,7 +166,7 @@ def test_a_data_set_of_one_class_has_a_reason_and_no_auc() -> None:
 def test_the_mean_is_over_data_sets_with_both_classes() -> None:
     labels = np.array([0, 1, 0, 1, 1, 1], np.int8)
     scores = table([0.1, 0.9, 0.8, 0.2, 0.5, 0.5], datasets="aabbcc", label=labels)
-    *_, mean = matrix(scores, "jpeg", 1, CHOICES)
+    *_, mean = matrix(scores, "jpeg", 1, HALF, CHOICES)
     assert mean.dataset == "mean"
     assert mean.auc.interval is not None
     assert mean.auc.interval.value == 0.5
@@ -172,20 +175,20 @@ def test_the_mean_is_over_data_sets_with_both_classes() -> None:
 def test_a_data_set_that_lost_a_class_does_not_vanish_from_the_mean() -> None:
     # Without this the mean would rise when the hardest data set is no longer scored.
     scores = table([0.1, 0.9, np.nan, 0.2], datasets="aabb")
-    *_, mean = matrix(scores, "jpeg", 1, CHOICES)
+    *_, mean = matrix(scores, "jpeg", 1, HALF, CHOICES)
     assert mean.auc.interval is None
     assert "b" in mean.auc.reason
 
 
 def test_joined_data_sets_are_one_row() -> None:
     choices = replace(CHOICES, joins=(("a", "b"),))
-    (found,) = matrix(table([0.1, 0.9, 0.8, 0.2], datasets="abab"), "jpeg", 1, choices)
+    (found,) = matrix(table([0.1, 0.9, 0.8, 0.2], datasets="abab"), "jpeg", 1, HALF, choices)
     assert found.dataset == "a+b"
 
 
 def test_stability_is_of_the_items_scored_both_times() -> None:
     before, after = table([0.1, 0.9, 0.4, 0.6]), table([0.2, 0.9, 0.6, np.nan])
-    found = stability(before, after, JPEG, 0.5)
+    found = stability(before, after, JPEG, HALF)
     assert found is not None
     assert (found.kind, found.severity, found.n) == ("jpeg", 3, 3)
     assert found.median_shift == pytest.approx(0.1)
@@ -194,12 +197,98 @@ def test_stability_is_of_the_items_scored_both_times() -> None:
 
 
 def test_nothing_scored_both_times_has_no_stability() -> None:
-    assert stability(table([0.1]), table([np.nan]), JPEG, 0.5) is None
+    assert stability(table([0.1]), table([np.nan]), JPEG, HALF) is None
+
+
+BAND = Threshold(0.6, "made up", 0.3)
+
+
+def test_a_verdict_that_becomes_inconclusive_is_one_that_changes() -> None:
+    # Crossings of the threshold alone would say that one answer in four changes.
+    before, after = table([0.1, 0.9, 0.2, 0.9]), table([0.5, 0.5, 0.2, 0.8])
+    found = stability(before, after, JPEG, BAND)
+    assert found is not None
+    assert (found.changed, found.flipped) == (0.5, 0.25)
+
+
+def test_at_the_ends_of_the_band_a_verdict_is_that_of_a_scan() -> None:
+    # Fake from 0.6 on and real below 0.3, so that both ends move nothing.
+    found = stability(table([0.6, 0.3]), table([0.9, 0.59]), JPEG, BAND)
+    assert found is not None
+    assert found.changed == 0
+
+
+def test_without_a_band_verdicts_change_where_the_threshold_is_crossed() -> None:
+    found = stability(table([0.1, 0.9, 0.4]), table([0.4, 0.4, 0.6]), JPEG, HALF)
+    assert found is not None
+    assert found.changed == found.flipped == pytest.approx(2 / 3)
+
+
+def test_stability_is_told_of_each_class() -> None:
+    before, after = table([0.1, 0.9, 0.1, 0.9]), table([0.7, 0.9, 0.1, 0.8])
+    found = stability(before, after, JPEG, HALF)
+    assert found is not None
+    assert found.reals is not None
+    assert found.fakes is not None
+    assert astuple(found.reals) == pytest.approx((0.3, 0.57, 0.5, 0.5, 2))
+    assert astuple(found.fakes) == pytest.approx((0.05, 0.095, 0.0, 0.0, 2))
+
+
+def test_a_class_that_is_not_there_has_no_stability() -> None:
+    reals = table([0.1, 0.2], label=np.array([0, 0], np.int8))
+    found = stability(reals, reals, JPEG, HALF)
+    assert found is not None
+    assert found.reals is not None
+    assert found.fakes is None
+
+
+def test_a_cell_has_the_rates_at_the_detectors_own_threshold() -> None:
+    scores = table([0.1, 0.9, 0.7, 0.65, 0.2, 0.3, 0.1, 0.9])
+    (found,) = matrix(scores, "jpeg", 1, BAND, CHOICES)
+    assert found.fpr is not None
+    assert found.tpr is not None
+    rates = [each.interval for each in (found.fpr, found.tpr)]
+    assert [each.value for each in rates if each] == [0.25, 0.75]
+    assert all(each.low < each.value < each.high for each in rates if each)
+
+
+def test_a_rate_of_nothing_has_the_exact_interval() -> None:
+    (found,) = matrix(table([0.1, 0.9] * 4), "jpeg", 1, HALF, CHOICES)
+    assert found.fpr is not None
+    assert found.fpr.interval == clopper_pearson(0, 4)
+
+
+@pytest.mark.parametrize(("label", "there", "lacks"), [(0, "fpr", "tpr"), (1, "tpr", "fpr")])
+def test_one_class_has_its_rate_though_not_the_auc(label: int, there: str, lacks: str) -> None:
+    scores = table([0.1, 0.9], label=np.array([label] * 2, np.int8))
+    (found,) = matrix(scores, "jpeg", 1, HALF, CHOICES)
+    assert getattr(found, there).interval.value == 0.5
+    assert getattr(found, lacks).interval is None
+    assert found.auc.interval is None
+
+
+def test_the_mean_of_data_sets_of_reals_is_that_of_their_false_alarms() -> None:
+    labels = np.zeros(4, np.int8)
+    scores = table([0.1, 0.9, 0.8, 0.9], datasets="aabb", label=labels)
+    *_, mean = matrix(scores, "jpeg", 1, HALF, CHOICES)
+    assert mean.dataset == "mean"
+    assert mean.fpr is not None
+    assert mean.fpr.interval is not None
+    assert mean.fpr.interval.value == 0.75
+
+
+def test_a_cell_says_what_was_counted() -> None:
+    videos = texts(["v", "w", "", ""])
+    scores = table([0.1, 0.9, 0.2, 0.8], datasets="aabb", video=videos)
+    found = matrix(scores, "jpeg", 1, HALF, CHOICES)
+    assert [(each.dataset, each.unit, each.mixed) for each in found] == [
+        ("a", "video", False), ("b", "picture", False), ("mean", "video", True),
+    ]  # fmt: skip
 
 
 def test_scores_of_other_items_are_refused() -> None:
     with pytest.raises(ScoresError, match="not of the 2 items"):
-        stability(table([0.1, 0.2]), table([0.1]), JPEG, 0.5)
+        stability(table([0.1, 0.2]), table([0.1]), JPEG, HALF)
 
 
 def test_altered_pictures_have_other_scores_of_the_same_files(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from unmask.evaluate.evaluation import (
     Evaluation,
     Item,
     Measure,
+    Moved,
     Robustness,
     Row,
     Slice,
@@ -148,23 +150,38 @@ def robustness() -> tuple[Robustness, ...]:
         for kind, loss in (("jpeg", 0.03), ("blur", 0.06), ("social", 0.045)):
             for severity in range(1, 6):
                 cells.append(_cell(dataset, kind, severity, start - loss * severity))
-    gone = Measure("auc", None, "no face was found in any real")
-    cells[-1] = Robustness("ffpp_reenact", "social", 5, gone, Coverage(230, 80, {"no_face": 150}))
+    gone, none = (
+        Measure(name, None, "no face was found in any real")
+        for name in ("auc", "false_positive_rate")
+    )
+    cells[-1] = replace(cells[-1], auc=gone, fpr=none, coverage=Coverage(230, 80, {"no_face": 150}))
     return tuple(cells)
 
 
 def _cell(dataset: str, kind: str, severity: int, value: float) -> Robustness:
-    interval = Interval(value, value - 0.04, value + 0.03, resamples=60)
+    auc, fpr, tpr = (
+        Measure(name, Interval(each, each - 0.04, each + 0.03, resamples=60))
+        for name, each in (
+            ("auc", value),
+            ("false_positive_rate", 1.05 - value),
+            ("true_positive_rate", value - 0.2),
+        )
+    )
     coverage = Coverage(230, 230 - severity, {"no_face": severity} if severity else {})
-    return Robustness(dataset, kind, severity, Measure("auc", interval), coverage)
+    return Robustness(dataset, kind, severity, auc, coverage, fpr, tpr, "video")
 
 
 def stability() -> tuple[Stability, ...]:
     return tuple(
-        Stability(kind, severity, 0.01 * severity, 0.05 * severity, 0.012 * severity * step, 690)
+        Stability(
+            kind, severity, 0.01 * severity, 0.05 * severity, 0.012 * severity * step, 690,
+            0.02 * severity * step,
+            Moved(0.02 * severity, 0.06 * severity, 0.0, 0.03 * severity * step, 270),
+            Moved(0.005 * severity, 0.04 * severity, 0.02 * step, 0.01 * severity * step, 420),
+        )
         for step, kind in enumerate(("jpeg", "blur", "social"), 1)
         for severity in range(1, 6)
-    )
+    )  # fmt: skip
 
 
 def comparison() -> tuple[Comparison, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from unmask.cli import options
+from unmask.cli.evaluate_altered import forget_altered, say_passes, with_altered
 from unmask.cli.evaluate_outputs import (
     ALTERED,
     COMPARED,
@@ -23,9 +24,10 @@ from unmask.cli.evaluate_outputs import (
     write_reports,
 )
 from unmask.cli.outputs import locked, saving
-from unmask.cli.progress import progress
+from unmask.cli.progress import stage
 from unmask.cli.streams import terminable
 from unmask.errors import ConfigError, near_names
+from unmask.files import one_line
 
 if TYPE_CHECKING:
     from unmask.cli.evaluate_request import Loading, Run, Wanted
@@ -65,7 +67,9 @@ def evaluated(
         if overwrite:
             forget(folder)
             if listing.samples:  # scores of altered pictures that are read are kept
-                _forget_altered(folder / ALTERED)
+                forget_altered(folder / ALTERED)
+        if run.cells and not wanted.tables:
+            say_passes(run.cells, len(listing.samples), folder / ALTERED)
         try:
             tables = _tables(run, listing, folder, timing)
             started = time.perf_counter()
@@ -73,7 +77,9 @@ def evaluated(
             timing["measuring"] = time.perf_counter() - started
             if run.cells:
                 started = time.perf_counter()
-                evaluation = _altered(run, listing, tables, evaluation, folder)
+                evaluation = with_altered(
+                    run, listing, tables.first, tables.pipeline, evaluation, folder, timing
+                )
                 timing["altered"] = time.perf_counter() - started
         except KeyboardInterrupt:
             sys.stderr.write("interrupted; the same command goes on from what is scored\n")
@@ -152,6 +158,8 @@ def _tables(run: Run, listing: Listing, folder: Path, timing: dict[str, float]) 
         )
     else:
         first = _scored(run, pipeline, listing, folder / SCORES, timing)
+    if second is not None:
+        _check_point(second.meta, run.loading.point)
     if other is not None:
         second = _scored(run, other, listing, folder / COMPARED, timing)
     return _Scored(first, second, pipeline)
@@ -190,7 +198,7 @@ def _scored(
         with saving():
             ledger.record_outputs([path])
         before = len(ledger)
-        with progress("scoring", len(listing.samples)) as advance:
+        with stage(_what(run, path), len(listing.samples)) as advance:
             scores = score(
                 listing.samples,
                 pipeline,
@@ -207,9 +215,20 @@ def _scored(
     write_scores(path, scores)
     spent = time.perf_counter() - started
     timing["scoring"] = timing.get("scoring", 0.0) + spent
-    if path.name == SCORES and before == 0:
+    if before:
+        timing["resumed_from"] = timing.get("resumed_from", 0) + before
+    elif path.name == SCORES:
         timing["items_per_s"] = len(listing.samples) / spent
     return scores
+
+
+def _what(run: Run, path: Path) -> str:
+    """What is scored now, by whom where there are two."""
+    if run.wanted.second is None:
+        return "scoring"
+    return (
+        f"scoring by {one_line(run.wanted.second if path.name == COMPARED else run.wanted.first)}"
+    )
 
 
 def _reading(run: Run) -> dict[str, object]:
@@ -296,47 +315,18 @@ def _measured(run: Run, tables: _Scored, *, thumbnails: bool) -> Evaluation:
     )
     if second is None:
         return evaluation
+    number = fixed if isinstance(fixed, float) else None
     found, notes = compare(
         joined_datasets(first, choices.joins),
         joined_datasets(second, choices.joins),
         _names(first, second, run.wanted),
+        thresholds=(evaluation.threshold, threshold_of(second.meta, number)),
         how=choices.how,
         k=choices.k,
         n=choices.bootstraps,
         seed=choices.seed,
     )
     return replace(evaluation, comparisons=found, notes=(*evaluation.notes, *notes))
-
-
-def _altered(
-    run: Run, listing: Listing, tables: _Scored, evaluation: Evaluation, folder: Path
-) -> Evaluation:
-    """The evaluation with what becomes of it when the pictures are altered."""
-    from unmask.evaluate.altered import kept_cells, score_cells
-    from unmask.evaluate.robustness import robustness
-
-    if tables.pipeline is None:
-        altered = kept_cells(run.wanted.tables[0].parent / ALTERED, run.cells, tables.first)
-    else:
-        altered = score_cells(
-            listing.samples,
-            tables.pipeline,
-            run.cells,
-            tables.first,
-            folder=folder / ALTERED,
-            seed=run.choices.seed,
-            progress=progress,
-            without_frames=listing.without_frames,
-        )
-    cells, moved = robustness(tables.first, altered, evaluation.threshold.value, run.choices)
-    return replace(evaluation, robustness=cells, stability=moved)
-
-
-def _forget_altered(folder: Path) -> None:
-    if folder.is_dir():
-        from unmask.evaluate.altered import forget_cells
-
-        forget_cells(folder)
 
 
 def _names(first: Scores, second: Scores, wanted: Wanted) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["progress"]
+__all__ = ["progress", "stage"]
 
 
 @contextmanager
@@ -47,3 +47,14 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+@contextmanager
+def stage(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """:func:`progress`, and where stderr is no terminal one line on it that says what begins."""
+    if not sys.stderr.isatty():
+        count = "" if total is None else f": {total} item{'' if total == 1 else 's'}"
+        sys.stderr.write(f"{what}{count}\n")
+        sys.stderr.flush()
+    with progress(what, total) as advance:
+        yield advance

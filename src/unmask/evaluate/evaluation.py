@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,6 +21,7 @@ __all__ = [
     "Evaluation",
     "Item",
     "Measure",
+    "Moved",
     "Protocol",
     "Robustness",
     "Row",
@@ -134,11 +136,13 @@ class Comparison:
     difference: Interval
     p_value: float | None
     """DeLong's, two-sided, for AUC over ungrouped items; None for other metrics."""
+    thresholds: tuple[float, float] | None = None
+    """Those of the first and the second; None for metrics without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
-    """One cell of the matrix: AUC of one data set under one alteration."""
+    """One cell of the matrix: AUC, FPR and TPR of one data set under one alteration."""
 
     dataset: str
     kind: str
@@ -146,6 +150,25 @@ class Robustness:
     """1 to 5; 0 is the picture as it is."""
     auc: Measure
     coverage: Coverage
+    fpr: Measure | None = None
+    """Share of reals called fake at the threshold; it needs no fakes. Likewise ``tpr``. None in
+    reports of versions that did not measure it."""
+    tpr: Measure | None = None
+    unit: Literal["picture", "video"] | None = None
+    """What was counted; None in reports of versions that did not say it."""
+    mixed: bool = False
+    """As of a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How far P(fake) of the pictures of one class moves; as :class:`Stability` has it of all."""
+
+    median_shift: float
+    p95_shift: float
+    flipped: float
+    changed: float
+    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +181,14 @@ class Stability:
     """Median of the absolute change of P(fake)."""
     p95_shift: float
     flipped: float
-    """Share whose answer changes side at the threshold."""
+    """Share that crosses the threshold: called fake only before or only after."""
     n: int
+    changed: float = math.nan
+    """Share with another verdict than before, of real, inconclusive and fake. Without a band it is
+    ``flipped``; NaN in reports of versions that did not count it."""
+    reals: Moved | None = None
+    """Of the reals alone; None without any. Likewise ``fakes``."""
+    fakes: Moved | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +254,8 @@ class Evaluation:
     missing: tuple[tuple[str, str, str], ...] = ()
     """Source, status and reason of every item that was not scored."""
     timing: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by what was done, and ``items_per_s``."""
+    """Seconds by what was done, of the last run; ``items_per_s``, of a run that scored everything;
+    ``resumed_from``, how many items were scored already when the last run went on."""
     notes: tuple[str, ...] = ()
     """What a reader must know: the protocol's own rules, untrained heads, one-class data, ..."""
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from unmask.evaluate.evaluation import Curves, Robustness
-from unmask.evaluate.report_tables import severities
+from unmask.evaluate.intervals import Interval
+from unmask.evaluate.report_robustness import matrix_measure, severities
+from unmask.evaluate.report_tables import metric_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +68,12 @@ _RATES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
 _LEAST, _MOST = 0.001, 0.95
 """Its ends: below 0.1 % no test set of usual size tells anything."""
 
-_CHANCE = 0.5
+_ENDS: Mapping[str, tuple[float, float]] = {
+    "auc": (0.5, 1.0),
+    "false_positive_rate": (0.5, 0.0),
+    "true_positive_rate": (0.0, 1.0),
+}
+"""Worst (dark) and best value of a matrix; what is worse than that is as dark."""
 _DARK_BELOW = 0.45
 """Brightness of a cell (0..1) below which its number is white."""
 
@@ -152,8 +159,8 @@ def _reliability(axes: Axes, curve: Curves) -> None:
     axes.scatter(curve.bin_p_fake, curve.bin_share_fake, area, color=colour, alpha=0.8, zorder=3)
 
 
-def robustness_plot(cells: Sequence[Robustness], key: str) -> str:
-    """AUC of one data set: a row for each kind of alteration, a column for each severity."""
+def robustness_plot(cells: Sequence[Robustness], key: str, metric: str = "auc") -> str:
+    """A metric of one data set: a row for each kind of alteration, a column for each severity."""
     kinds = list(dict.fromkeys(cell.kind for cell in cells if cell.severity))
     columns = [0, *severities(cells)]
     at = {(cell.kind, cell.severity): cell for cell in cells}
@@ -163,7 +170,9 @@ def robustness_plot(cells: Sequence[Robustness], key: str) -> str:
         for row, kind in enumerate(kinds):
             for column, severity in enumerate(columns):
                 cell = at.get((kind, severity), whole if severity == 0 else None)
-                _cell(axes, row, column, cell)
+                measure = None if cell is None else matrix_measure(cell, metric)
+                absent = "–" if cell is None else "n/a"
+                _cell(axes, row, column, measure.interval if measure else None, absent, metric)
         axes.set_xlim(0, len(columns))
         axes.set_ylim(len(kinds), 0)
         axes.set_xticks(np.arange(len(columns)) + 0.5, ["as is", *(str(s) for s in columns[1:])])
@@ -172,23 +181,24 @@ def robustness_plot(cells: Sequence[Robustness], key: str) -> str:
         axes.tick_params(length=0)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        return svg_element(figure, key, "AUC by alteration and severity")
+        return svg_element(figure, key, f"{metric_name(metric)} by alteration and severity")
 
 
-def _cell(axes: Axes, row: int, column: int, cell: Robustness | None) -> None:
+def _cell(
+    axes: Axes, row: int, column: int, found: Interval | None, absent: str, metric: str
+) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
     from matplotlib.patches import Rectangle
 
-    measure = cell.auc.interval if cell is not None else None
     ink, fill = COLOURS["ink"], "none"
-    if measure is not None:
-        share = (max(measure.value, _CHANCE) - _CHANCE) / (1 - _CHANCE)
+    if found is not None:
+        worst, best = _ENDS[metric]
+        share = min(max((found.value - worst) / (best - worst), 0.0), 1.0)
         red, green, blue, _ = colormaps["viridis"](share)
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < _DARK_BELOW
         ink, fill = "#ffffff" if dark else "#000000", to_hex((red, green, blue))
-    absent = "–" if cell is None else "n/a"
-    text = absent if measure is None else f"{measure.value:.3f}"
+    text = absent if found is None else f"{found.value:.3f}"
     axes.add_patch(
         Rectangle((column + 0.02, row + 0.03), 0.96, 0.94, facecolor=fill, edgecolor="none")
     )

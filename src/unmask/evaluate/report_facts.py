@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 
-from unmask.evaluate.evaluation import Evaluation, Robustness, Row, Threshold
+from unmask.evaluate.evaluation import Evaluation, Row, Threshold
 from unmask.evaluate.figures import MOST_DRAWN
-from unmask.evaluate.report_tables import interval_text, row_name, share_text, unit_name, units_name
+from unmask.evaluate.report_tables import (
+    interval_text,
+    row_name,
+    share_text,
+    unit_name,
+    units_name,
+)
 from unmask.evaluate.rows import few
 
 __all__ = [
-    "MEAN",
-    "absent",
-    "drawn_matrices",
     "headline",
-    "matrices",
     "missing_counts",
     "not_drawn",
     "notes",
@@ -26,12 +27,9 @@ __all__ = [
     "settings",
     "summary",
     "timing",
+    "timing_note",
     "worst",
 ]
-
-
-MEAN = "Mean over data sets"
-"""What the matrix of the mean is called."""
 
 
 def headline(evaluation: Evaluation) -> Row | None:
@@ -105,20 +103,6 @@ def worst(evaluation: Evaluation) -> str:
     )
 
 
-def absent(cells: Sequence[Robustness]) -> str:
-    """Why cells of a matrix have no AUC, each reason once; empty where all have one."""
-    places: dict[str, list[str]] = {}
-    for cell in cells:
-        if cell.auc.interval is None:
-            reason = cell.auc.reason or "no reason was recorded"
-            places.setdefault(reason, []).append(f"{cell.kind} {cell.severity}")
-    said = [
-        f"n/a everywhere: {reason}" if len(found) == len(cells) else f"{', '.join(found)}: {reason}"
-        for reason, found in places.items()
-    ]
-    return "; ".join(said)
-
-
 def not_drawn(evaluation: Evaluation) -> str:
     """Which data sets have plots, where not all of them have; else empty."""
     names = {row.name for row in evaluation.rows if row.kind == "dataset"}
@@ -128,27 +112,6 @@ def not_drawn(evaluation: Evaluation) -> str:
         f"Drawn are the {MOST_DRAWN} data sets with the lowest AUC, and what is pooled or averaged "
         f"over all {len(names):,}; the tables have all of them."
     )
-
-
-def drawn_matrices(evaluation: Evaluation) -> set[str]:
-    """The names of the matrices that have a plot: of many those with the lowest AUC."""
-    found = matrices(evaluation)
-    means = {
-        name: [cell.auc.interval.value for cell in cells if cell.auc.interval is not None]
-        for name, cells in found.items()
-    }
-    order = sorted(
-        found, key=lambda name: sum(means[name]) / len(means[name]) if means[name] else math.inf
-    )
-    return {*order[:MOST_DRAWN], MEAN}
-
-
-def matrices(evaluation: Evaluation) -> dict[str, list[Robustness]]:
-    """The cells of each data set, by its name."""
-    found: dict[str, list[Robustness]] = {}
-    for cell in evaluation.robustness:
-        found.setdefault(cell.dataset, []).append(cell)
-    return {MEAN if name == "mean" else name: each for name, each in found.items()}
 
 
 def missing_counts(evaluation: Evaluation) -> str:
@@ -162,15 +125,25 @@ def missing_counts(evaluation: Evaluation) -> str:
 
 
 def timing(evaluation: Evaluation) -> dict[str, str]:
-    """How long each part took."""
+    """How long each part took; see :func:`timing_note`."""
     values = {
         name.replace("_", " "): f"{seconds:,.1f} s"
         for name, seconds in evaluation.timing.items()
-        if name != "items_per_s"
+        if name not in {"items_per_s", "resumed_from"}
     }
     if "items_per_s" in evaluation.timing:
         values["items per second"] = f"{evaluation.timing['items_per_s']:,.1f}"
     return values
+
+
+def timing_note(evaluation: Evaluation) -> str:
+    """That the times are not those of everything, after an interruption; else empty."""
+    count = round(evaluation.timing.get("resumed_from", 0))
+    if not count:
+        return ""
+    return (
+        f"Times of the last run only; it went on from {count:,} scored {unit_name('item', count)}."
+    )
 
 
 def provenance(evaluation: Evaluation) -> dict[str, str]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from unmask.evaluate.evaluation import Curves, Evaluation, Measure, Row
+from unmask.evaluate.evaluation import Curves, Evaluation, Row
 from unmask.evaluate.plots import AT_ONCE, det_plot, reliability_plot, robustness_plot, roc_plot
 from unmask.evaluate.report_facts import (
-    absent,
-    drawn_matrices,
     headline,
-    matrices,
     missing_counts,
     not_drawn,
     notes,
@@ -19,28 +16,40 @@ from unmask.evaluate.report_facts import (
     settings,
     summary,
     timing,
+    timing_note,
     worst,
 )
 from unmask.evaluate.report_parts import (
     definitions,
     error_card,
+    footnotes,
     legend,
     listed,
     slice_table,
     table,
     text,
 )
+from unmask.evaluate.report_robustness import (
+    about_stability,
+    absent,
+    drawn_matrices,
+    matrices,
+    matrix_metrics,
+    matrix_title,
+    robustness_table,
+    stability_tables,
+)
 from unmask.evaluate.report_style import STYLE
 from unmask.evaluate.report_tables import (
     GUIDE,
+    Cell,
     comparison_table,
     interval_text,
+    measure_cell,
     metric_name,
     result_tables,
-    robustness_table,
     row_name,
     share_text,
-    stability_table,
     unit_name,
     units_name,
 )
@@ -109,32 +118,28 @@ def _cards(evaluation: Evaluation) -> str:
     if row is None:
         return ""
     measures = {measure.name: measure for measure in row.measures}
-    cards = [_card(measures[name]) for name in _CARDS if name in measures][:_MOST_CARDS]
+    names = [name for name in _CARDS if name in measures][:_MOST_CARDS]
+    said: list[str] = []
+    cards = [
+        _card(metric_name(name), measure_cell(measures[name], evaluation.bootstraps, said))
+        for name in names
+    ]
     coverage = row.coverage
     if coverage.given:
         share = share_text(coverage.scored / coverage.given)
-        said = f"{coverage.scored:,} of {coverage.given:,} {units_name(row, coverage.given)}"
-        cards.append(_number("Scored", share, said))
+        counted = f"{coverage.scored:,} of {coverage.given:,} {units_name(row, coverage.given)}"
+        cards.append(_card("Scored", Cell(share, (counted,))))
     units = units_name(row, 2)
     return (
         f"<p><strong>{text(row_name(row))}</strong>: {row.n_real:,} real and {row.n_fake:,} fake "
-        f'{units}</p>\n<div class="cards">{"".join(cards)}</div>\n'
+        f'{units}</p>\n<div class="cards">{"".join(cards)}</div>\n{footnotes(said)}'
     )
 
 
-def _card(measure: Measure) -> str:
-    name, interval = metric_name(measure.name), measure.interval
-    if interval is None:
-        return _number(name, "n/a", measure.reason)
-    more = "; ".join(filter(None, [interval_text(interval), measure.caution]))
-    return _number(name, f"{interval.value:.3f}", more)
-
-
-def _number(name: str, value: str, more: str) -> str:
-    return (
-        f'<div class="card"><span>{text(name)}</span><b>{value}</b><small>{text(more)}</small>'
-        "</div>"
-    )
+def _card(name: str, cell: Cell) -> str:
+    mark = f"<sup>{cell.note}</sup>" if cell.note else ""
+    more = "".join(f"<small>{text(each)}</small>" for each in cell.details)
+    return f'<div class="card"><span>{text(name)}</span><b>{text(cell.text)}{mark}</b>{more}</div>'
 
 
 def _notes(evaluation: Evaluation) -> str:
@@ -199,12 +204,11 @@ def _not_drawn(evaluation: Evaluation) -> str:
 def _line_of(evaluation: Evaluation, curve: Curves) -> tuple[str, str]:
     """What the legend says of a curve: the name of its row, and its AUC."""
     row = _row_of(evaluation, curve)
-    units = unit_name(curve.unit, 2)
     if row is None:
-        return curve.name, units
+        return curve.name, unit_name(curve.unit, 2)
     found = [each.interval for each in row.measures if each.name == "auc" and each.interval]
     said = [f"AUC {each.value:.3f} {interval_text(each)}" for each in found]
-    return row_name(row), ", ".join([units, *said])
+    return row_name(row), ", ".join([units_name(row, 2), *said])
 
 
 def _row_of(evaluation: Evaluation, curve: Curves) -> Row | None:
@@ -216,10 +220,8 @@ def _reliability(evaluation: Evaluation) -> str:
     plots = []
     for number, curve in enumerate(evaluation.curves):
         plot = reliability_plot(curve, evaluation.threshold.value, f"rel{number}")
-        plots.append(
-            f"<figure><h3>{text(_line_of(evaluation, curve)[0])} ({unit_name(curve.unit, 2)})</h3>"
-            f"{plot}</figure>"
-        )
+        name, more = _line_of(evaluation, curve)
+        plots.append(f"<figure><h3>{text(name)} ({text(more.split(',')[0])})</h3>{plot}</figure>")
     if not plots:
         return ""
     return _not_drawn(evaluation) + (
@@ -254,21 +256,28 @@ def _robustness(evaluation: Evaluation) -> str:
     blocks, rest = [], []
     drawn = drawn_matrices(evaluation)
     for number, (name, here) in enumerate(matrices(evaluation).items()):
+        title, metrics = text(matrix_title(name, here)), matrix_metrics(here)
+        tables = "".join(
+            table(robustness_table(here, evaluation.bootstraps, metric)) for metric in metrics
+        )
         if name not in drawn:
-            matrix = table(robustness_table(here, evaluation.bootstraps), caption=False)
-            rest.append(f"<details><summary>{text(name)}</summary>{matrix}</details>")
+            rest.append(f"<details><summary>{title}</summary>{tables}</details>")
             continue
         why = f'<p class="soft">{text(absent(here))}</p>' if absent(here) else ""
-        matrix = table(robustness_table(here, evaluation.bootstraps), caption=False)
-        shown = (
-            f"<figure>{robustness_plot(here, f'rob{number}')}</figure>{why}"
-            f"<details><summary>With intervals and coverage</summary>{matrix}</details>"
+        plots = "".join(
+            f"<figure><figcaption>{metric_name(metric)}</figcaption>"
+            f"{robustness_plot(here, f'rob{number}{metric}', metric)}</figure>"
+            for metric in metrics
         )
-        known = any(cell.auc.interval is not None for cell in here)
-        blocks.append(f"<div><h3>{text(name)}</h3>{shown if known else why}</div>")
+        shown = (
+            f'<div class="plots">{plots}</div>{why}'
+            f"<details><summary>With intervals and coverage</summary>{tables}</details>"
+        )
+        blocks.append(f"<h3>{title}</h3>{shown if metrics else why}")
     return (
-        "<p>AUC of the same items after an alteration; the whole flow ran again on them. The "
-        f'darker, the nearer to guessing (0.5).</p><div class="plots">{"".join(blocks)}</div>'
+        "<p>AUC of the same items after an alteration, and FPR and TPR at the threshold; the whole "
+        "flow ran again on them. The darker, the worse: AUC down to 0.5 (guessing), FPR up to 0.5, "
+        f"TPR down to 0.</p>{''.join(blocks)}"
         f"{_not_drawn(evaluation) if rest else ''}{''.join(rest)}"
     )
 
@@ -276,11 +285,8 @@ def _robustness(evaluation: Evaluation) -> str:
 def _stability(evaluation: Evaluation) -> str:
     if not evaluation.stability:
         return ""
-    return (
-        "<p>Share of items whose answer changes side at the threshold under an alteration; below "
-        "it, how far P(fake) moves: the median, and what 95 % of items stay within.</p>"
-        + table(stability_table(evaluation.stability), caption=False)
-    )
+    tables = "".join(f"<div>{table(each)}</div>" for each in stability_tables(evaluation.stability))
+    return f'<p>{text(about_stability(evaluation))}</p><div class="tables">{tables}</div>'
 
 
 def _errors(evaluation: Evaluation) -> str:
@@ -313,8 +319,11 @@ def _missing(evaluation: Evaluation) -> str:
 
 
 def _timing(evaluation: Evaluation) -> str:
-    values = timing(evaluation)
-    return definitions({name: text(value) for name, value in values.items()}) if values else ""
+    if not evaluation.timing:
+        return ""
+    said = timing_note(evaluation)
+    facts = definitions({name: text(value) for name, value in timing(evaluation).items()})
+    return f"{f'<p>{text(said)}</p>' if said else ''}{facts}"
 
 
 def _provenance(evaluation: Evaluation) -> str:

@@ -21,7 +21,7 @@ __all__ = ["read_json", "write_json"]
 
 _AGAIN = "Make the report again from its scores, or use the version that wrote it."
 
-_NUMBERS = frozenset({"value", "low", "high", "median_shift", "p95_shift", "flipped"})
+_NUMBERS = frozenset({"value", "low", "high", "median_shift", "p95_shift", "flipped", "changed"})
 """Fields that hold a number or NaN, never None."""
 
 _LISTED = re.compile(r"\[\n[^\[\]{}\"]*\]")

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from unmask.evaluate.evaluation import Evaluation, Slice
 from unmask.evaluate.intervals import Interval
 from unmask.evaluate.report_facts import (
-    absent,
-    matrices,
     missing_counts,
     notes,
     provenance,
@@ -17,7 +15,17 @@ from unmask.evaluate.report_facts import (
     settings,
     summary,
     timing,
+    timing_note,
     worst,
+)
+from unmask.evaluate.report_robustness import (
+    about_stability,
+    absent,
+    matrices,
+    matrix_metrics,
+    matrix_title,
+    robustness_table,
+    stability_tables,
 )
 from unmask.evaluate.report_tables import (
     GUIDE,
@@ -26,9 +34,7 @@ from unmask.evaluate.report_tables import (
     comparison_table,
     interval_text,
     result_tables,
-    robustness_table,
     share_text,
-    stability_table,
 )
 from unmask.files import one_line, valid_text
 
@@ -63,7 +69,7 @@ def _sections(evaluation: Evaluation) -> Iterator[tuple[str, list[str]]]:
     yield "Stability", _stability(evaluation)
     yield "Most confident errors", _errors(evaluation)
     yield "Not scored", _missing(evaluation)
-    yield "Timing", _facts(timing(evaluation)) if evaluation.timing else []
+    yield "Timing", _timing(evaluation)
     yield "Provenance", _facts({**provenance(evaluation), **_named(settings(evaluation))})
 
 
@@ -113,19 +119,32 @@ def _comparison(evaluation: Evaluation) -> list[str]:
 
 
 def _robustness(evaluation: Evaluation) -> list[str]:
-    parts = ["AUC; after the interval how many items were scored, where not all were."]
+    parts = [
+        "FPR and TPR at the threshold; after the interval how many items were scored, where not "
+        "all were."
+    ]
     for name, cells in matrices(evaluation).items():
-        known = any(cell.auc.interval is not None for cell in cells)
-        matrix = _table(robustness_table(cells, evaluation.bootstraps))
-        parts += [f"### {_text(name)}", *(matrix if known else [_text(absent(cells))])]
+        parts.append(f"### {_text(matrix_title(name, cells))}")
+        parts += [_text(absent(cells))] if absent(cells) else []
+        for metric in matrix_metrics(cells):
+            matrix = robustness_table(cells, evaluation.bootstraps, metric)
+            parts += [f"**{_text(matrix.title)}**", *_table(matrix)]
     return parts if evaluation.robustness else []
 
 
 def _stability(evaluation: Evaluation) -> list[str]:
     if not evaluation.stability:
         return []
-    said = "Share of items whose answer changes side at the threshold; how far P(fake) moves."
-    return [said, *_table(stability_table(evaluation.stability))]
+    tables = stability_tables(evaluation.stability)
+    parts = [part for each in tables for part in (f"**{_text(each.title)}**", *_table(each))]
+    return [_text(about_stability(evaluation)), *parts]
+
+
+def _timing(evaluation: Evaluation) -> list[str]:
+    if not evaluation.timing:
+        return []
+    said = timing_note(evaluation)
+    return [*([said] if said else []), *_facts(timing(evaluation))]
 
 
 def _errors(evaluation: Evaluation) -> list[str]:

@@ -13,7 +13,16 @@ from unmask.evaluate.plots import DASHES
 from unmask.evaluate.report_tables import Cell, Table, interval_text, share_text
 from unmask.files import one_line, valid_text
 
-__all__ = ["definitions", "error_card", "legend", "listed", "slice_table", "table", "text"]
+__all__ = [
+    "definitions",
+    "error_card",
+    "footnotes",
+    "legend",
+    "listed",
+    "slice_table",
+    "table",
+    "text",
+]
 
 _BAR = 130
 """Width of the longest bar, in pixels."""
@@ -40,10 +49,17 @@ def table(given: Table, classes: Sequence[str] = (), *, caption: bool = True) ->
         cells = "".join(_cell(cell, at, names) for at, cell in enumerate(row))
         rows.append(f"<tr{mark}>{cells}</tr>\n")
     title = f"<caption>{text(given.title)}</caption>" if caption else ""
-    notes = "".join(f"<li>{text(note)}</li>" for note in given.footnotes)
-    foot = f'<ol class="foot">{notes}</ol>' if notes else ""
     body = f"<table>{title}<thead><tr>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody></table>"
-    return f'<div class="wide">{body}</div>{foot}\n'
+    return f'<div class="wide">{body}</div>{footnotes(given.footnotes)}\n'
+
+
+def footnotes(notes: Sequence[str]) -> str:
+    """What the marks beside numbers stand for; empty without any."""
+    return f'<ol class="foot">{_items(notes)}</ol>' if notes else ""
+
+
+def _items(notes: Sequence[str]) -> str:
+    return "".join(f"<li>{text(note)}</li>" for note in notes)
 
 
 def _cell(cell: Cell, at: int, names: int) -> str:
@@ -164,4 +180,4 @@ def definitions(values: Mapping[str, str]) -> str:
 
 def listed(notes: Sequence[str]) -> str:
     """Sentences as a list."""
-    return "<ul>" + "".join(f"<li>{text(note)}</li>" for note in notes) + "</ul>"
+    return f"<ul>{_items(notes)}</ul>"

@@ -18,7 +18,6 @@ from unmask.evaluate.evaluation import (
     Robustness,
     Row,
     Shares,
-    Stability,
 )
 from unmask.evaluate.intervals import Interval
 
@@ -28,13 +27,12 @@ __all__ = [
     "Table",
     "comparison_table",
     "interval_text",
+    "measure_cell",
     "metric_name",
     "result_tables",
-    "robustness_table",
     "row_name",
-    "severities",
     "share_text",
-    "stability_table",
+    "short_reason",
     "unit_name",
     "units_name",
 ]
@@ -82,7 +80,8 @@ GUIDE = (
     "scaled so that 0.5 is guessing. FPR: the share of reals called fake; TPR: the share of fakes "
     "called fake. Brier score, ECE and log loss: how far P(fake) is from the truth as a "
     "probability; the bootstrap interval of ECE is biased upwards, since resampling adds noise to "
-    "its bins. ↑ more is better, ↓ less is better."
+    "its bins. Mixed units: videos, and the pictures of data sets without videos. "
+    "↑ more is better, ↓ less is better."
 )
 
 
@@ -128,10 +127,9 @@ def unit_name(unit: str, count: int) -> str:
     return unit if count == 1 else unit + "s"
 
 
-def units_name(row: Row, count: int) -> str:
-    """The units of a row for a count of them; of both kinds where the row mixes them."""
-    name = unit_name(row.unit, count)
-    return f"{name} or {unit_name('picture', count)}" if row.mixed else name
+def units_name(of: Row | Robustness, count: int) -> str:
+    """The units of a row or cell for a count of them; ``mixed units`` where it has both kinds."""
+    return unit_name("mixed unit" if of.mixed else of.unit or "item", count)
 
 
 def share_text(share: float) -> str:
@@ -204,7 +202,7 @@ def _result_table(
     lines = []
     for row in rows:
         measures = {measure.name: measure for measure in row.measures}
-        numbers = [_measure(measures.get(name), bootstraps, notes) for name in columns]
+        numbers = [measure_cell(measures.get(name), bootstraps, notes) for name in columns]
         lines.append((*_row_head(row), *numbers))
     arrows = [f"{metric_name(name)} {'↓' if name in _LESS_IS_BETTER else '↑'}" for name in columns]
     header = ("Data", "Real / fake", "Scored", *arrows)
@@ -229,18 +227,19 @@ def _coverage(coverage: Coverage) -> Cell:
     return Cell(text, (f"{coverage.scored:,} of {coverage.given:,}",))
 
 
-def _measure(measure: Measure | None, bootstraps: int, notes: list[str]) -> Cell:
+def measure_cell(measure: Measure | None, bootstraps: int, notes: list[str]) -> Cell:
+    """A number with its interval; what else belongs to it is a footnote in ``notes``."""
     if measure is None:
         return Cell("n/a", note=_noted(notes, "not measured for this row"))
     if measure.interval is None:
-        return Cell("n/a", note=_noted(notes, _short(measure.reason)))
+        return Cell("n/a", note=_noted(notes, short_reason(measure.reason)))
     interval = measure.interval
     note = "; ".join(filter(None, [measure.caution, _doubt(interval, bootstraps)]))
     number = _noted(notes, note) if note else 0
     return Cell(f"{interval.value:.3f}", (interval_text(interval),), number)
 
 
-def _short(reason: str) -> str:
+def short_reason(reason: str) -> str:
     """The reason without the metric, which the column names already."""
     found = _LACKS_CLASS.search(reason)
     return found[0] if found else reason or "no reason was recorded"
@@ -282,8 +281,10 @@ def comparison_table(comparisons: Sequence[Comparison], bootstraps: int) -> Tabl
             _noted(notes, doubt) if doubt else 0,
         )
         p_value = Cell("n/a", note=_noted(notes, _NO_P)) if each.p_value is None else _p(each)
-        names = (each.dataset, metric_name(each.metric), each.first, each.second)
-        rows.append((*(Cell(name) for name in names), _told(each), difference, p_value))
+        at = () if each.thresholds is None else ("at {:.4g} and {:.4g}".format(*each.thresholds),)
+        words = (Cell(each.dataset), Cell(metric_name(each.metric), at))
+        names = (Cell(each.first), Cell(each.second))
+        rows.append((*words, *names, _told(each), difference, p_value))
     header = ("Data", "Metric", "First", "Second", "Finding", "First − second", "p (DeLong)")
     return Table("Comparison", header, tuple(rows), names=5, footnotes=tuple(notes))
 
@@ -307,63 +308,12 @@ def _told(comparison: Comparison) -> Cell:
     if low <= 0 <= high:
         return Cell("no difference shown")
     first_ahead = (low > 0) != (comparison.metric in _LESS_IS_BETTER)
-    return Cell(f"{'first' if first_ahead else 'second'} is better")
+    # A rate at a threshold of one's own is bought by the other rate: neither is better by it.
+    said = _RATES.get(comparison.metric, "is better")
+    return Cell(f"{'first' if first_ahead else 'second'} {said}")
 
 
-def severities(cells: Sequence[Robustness] | Sequence[Stability]) -> list[int]:
-    """The severities above 0 that occur, rising."""
-    return sorted({cell.severity for cell in cells} - {0})
-
-
-def robustness_table(cells: Sequence[Robustness], bootstraps: int) -> Table:
-    """AUC of one data set: a row for each kind, a column for each severity; 0 is unaltered."""
-    notes: list[str] = []
-    at = {(cell.kind, cell.severity): cell for cell in cells}
-    whole = next((cell for cell in cells if cell.severity == 0), None)
-    kinds = list(dict.fromkeys(cell.kind for cell in cells if cell.severity))
-    rows = [
-        (
-            Cell(kind),
-            *(
-                _altered(
-                    at.get((kind, severity), whole if severity == 0 else None), notes, bootstraps
-                )
-                for severity in (0, *severities(cells))
-            ),
-        )
-        for kind in kinds
-    ]
-    header = ("Alteration", "as it is", *(f"severity {each}" for each in severities(cells)))
-    return Table("Robustness", header, tuple(rows), footnotes=tuple(notes))
-
-
-def _altered(cell: Robustness | None, notes: list[str], bootstraps: int) -> Cell:
-    if cell is None:
-        return Cell("–")
-    found = _measure(cell.auc, bootstraps, notes)
-    coverage = cell.coverage
-    if coverage.scored == coverage.given:
-        return found
-    scored = f"{coverage.scored:,} of {coverage.given:,}"
-    return Cell(found.text, (*found.details, scored), found.note)
-
-
-def stability_table(cells: Sequence[Stability]) -> Table:
-    """Share of answers that change side, with the movement of P(fake)."""
-    at = {(cell.kind, cell.severity): cell for cell in cells}
-    kinds = list(dict.fromkeys(cell.kind for cell in cells))
-    rows = tuple(
-        (Cell(kind), *(_moved(at.get((kind, severity))) for severity in severities(cells)))
-        for kind in kinds
-    )
-    header = ("Alteration", *(f"severity {each}" for each in severities(cells)))
-    return Table("Stability", header, rows)
-
-
-def _moved(cell: Stability | None) -> Cell:
-    if cell is None:
-        return Cell("–")
-    shifts = (cell.median_shift, cell.p95_shift)
-    median, p95 = ("n/a" if math.isnan(shift) else f"{shift:.2f}" for shift in shifts)
-    moved = (f"of {cell.n:,}", f"median {median}", f"95 % below {p95}")
-    return Cell(share_text(cell.flipped), moved)
+_RATES: Mapping[str, str] = {
+    "false_positive_rate": "calls fewer reals fake",
+    "true_positive_rate": "calls more fakes fake",
+}
