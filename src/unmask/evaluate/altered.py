@@ -17,7 +17,7 @@ from unmask.errors import MissingSource, OutputError, UnsupportedMedia
 from unmask.evaluate.perturb import Change, apply_change, parse_change
 from unmask.evaluate.robustness import Cell
 from unmask.evaluate.scoring import score
-from unmask.evaluate.table import Scores
+from unmask.evaluate.table import Meta, Scores
 from unmask.evaluate.table_file import read_scores, write_scores
 from unmask.ledger import Ledger, ledger_files, ledger_path
 from unmask.pipeline import Pipeline
@@ -45,7 +45,11 @@ def alteration_of(cell: Cell, *, seed: int) -> Alteration:
     with the code ``not_altered``.
     """
     change = partial(_altered, change=parse_change(cell.name), seed=seed)
-    return Alteration(f"{cell.name}, seed {seed}", change)
+    return Alteration(_name(cell, seed), change)
+
+
+def _name(cell: Cell, seed: int | None) -> str:
+    return f"{cell.name}, seed {seed}"
 
 
 def _altered(image: Image, digest: str, *, change: Change, seed: int) -> Image:
@@ -108,7 +112,7 @@ def score_cells(
             write_scores(path, table)
         for left in ledger_files(path):
             left.unlink(missing_ok=True)
-        yield cell, _checked(path, baseline, altered.describe())
+        yield cell, _checked(path, cell, baseline, seed)
 
 
 def kept_cells(
@@ -127,7 +131,7 @@ def kept_cells(
                 f"{path}: no such file, so {cell.name} was not scored. Evaluate the data with "
                 "--perturb once; then its scores are kept."
             )
-        yield cell, _checked(path, baseline, None)
+        yield cell, _checked(path, cell, baseline, None)
 
 
 def forget_cells(folder: Path) -> None:
@@ -141,18 +145,38 @@ def cell_path(folder: Path, cell: Cell) -> Path:
     return folder / f"{cell.kind}-{cell.severity}.parquet"
 
 
-def _checked(path: Path, baseline: Scores, preprocessing: str | None) -> Scores:
-    """The kept table, if it is of the same detector, data and treatment."""
+def _checked(path: Path, cell: Cell, baseline: Scores, seed: int | None) -> Scores:
+    """The kept table, if it is of the same detector, data and treatment.
+
+    Args:
+        path: Of the table.
+        cell: Which alteration it is of.
+        baseline: Scores of the pictures as they are.
+        seed: Of the alteration; None for the one that the table was made with.
+    """
     table = read_scores(path)
+    then, now = table.meta, baseline.meta
+    name = _name(cell, then.seed if seed is None else seed)
     expected = {
-        "detector": (table.meta.detector_sha256, baseline.meta.detector_sha256),
-        "data": (table.meta.data_sha256, baseline.meta.data_sha256),
-        "preprocessing": (table.meta.preprocessing, preprocessing or table.meta.preprocessing),
+        "detector": (then.detector_sha256, now.detector_sha256),
+        "data": (then.data_sha256, now.data_sha256),
+        "preprocessing": (then.preprocessing, f"altered by {name}; {now.preprocessing}"),
+        "temperature": (_temperature(then), _temperature(now)),
+        "operating point": (_point(then), _point(now)),
     }
-    for what, (then, now) in expected.items():
-        if then != now:
+    for what, (found, wanted) in expected.items():
+        if found != wanted:
             raise OutputError(
-                f"{path} is of another {what} ({then[:100]}, not {now[:100]}); score again by "
+                f"{path} is of another {what} ({found[:100]}, not {wanted[:100]}); score again by "
                 "--overwrite, or write to another folder by -o"
             )
     return table
+
+
+def _temperature(meta: Meta) -> str:
+    return str(meta.settings.get("temperature", "not known"))
+
+
+def _point(meta: Meta) -> str:
+    point = meta.operating_point
+    return "several" if point is None else f"{point.name} {point.real_below} to {point.fake_at}"

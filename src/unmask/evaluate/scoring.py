@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -58,7 +58,7 @@ def score(
     advance: Callable[[], None] = lambda: None,
     without_frames: Sequence[Sample] = (),
 ) -> Scores:
-    """The table of all samples, with the columns of :data:`FILE_COLUMNS`.
+    """The table of all samples, with the columns of :data:`FILE_COLUMNS` and how it was scored.
 
     Args:
         samples: As :func:`~unmask.labelled.read_labelled` gives them.
@@ -82,6 +82,7 @@ def score(
         files.append(_header(sample) if result.status in _DECODED else _File())
         advance()
     scores = from_results(results, samples, command=command, seed=seed)
+    scores = replace(scores, meta=replace(scores.meta, settings=pipeline.settings()))
     width, height, quality = (
         np.array([getattr(each, name) for each in files], np.float64)
         for name in ("width", "height", "jpeg_quality")
