@@ -133,6 +133,25 @@ def test_every_recipe_gives_a_detector_that_tells_the_classes_apart(train, data,
     assert np.mean([(each.p_fake > 0.5) == each.label for each in scored]) > 0.7
 
 
+def test_a_warm_head_learns_from_altered_crops_and_is_judged_by_plain_ones(
+    train, tmp_path, monkeypatch
+):
+    found = {}
+
+    def fit(name: str) -> None:
+        def kept(_model, _train, _val, features):
+            found[name] = features
+            return 0.5
+
+        monkeypatch.setattr("unmask.train.finetune.warm_head", kept)
+        train("-o", tmp_path / name, *SHORT, "--steps", 1, "--augmentation", name)
+
+    fit("none")
+    fit("standard")
+    np.testing.assert_array_equal(found["none"][1], found["standard"][1])
+    assert np.abs(found["none"][0] - found["standard"][0]).max() > 0.01
+
+
 def test_the_folders_tell_how_it_came_about(short):
     output, outcome = short
     assert outcome.code == 0

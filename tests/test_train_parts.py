@@ -27,7 +27,7 @@ from unmask.train.losses import alignment, cross_entropy, feature_losses, unifor
 from unmask.train.optimizer import Plan, RunningMean, lr_factor, new_optimizer, set_lr
 from unmask.train.page import training_page
 from unmask.train.place import deterministic, everyone, new_place, reseed, stop_asked
-from unmask.train.probe import Row, Validation
+from unmask.train.probe import Row, Validation, fit_temperature
 from unmask.train.selection import Evaluation, Selection
 from unmask.train.start import over_crops, warm_head
 from unmask.train.state import Checkpoint, RunFolder, Setting
@@ -527,6 +527,28 @@ def test_a_warm_head_is_the_probe(base, outputs, normalize):
     with torch.no_grad():
         logits = model.head(torch.from_numpy(x)).numpy()
     assert np.mean((logits > 0) == (np.arange(40) % 2)) > 0.85
+
+
+def test_a_warm_head_is_as_sure_as_validation_bears_out(base):
+    model, _ = plain_model(base)
+    model.head = new_head(60, 1, seed=0)
+    train, val = torch.randn(2, 40, 60, generator=torch.Generator().manual_seed(0)).numpy()
+    train[1::2, 2] += 1
+    val[1::2, 2] += 1
+    crops = Shown(40)
+    warm_head(model, crops, crops, (train, val))
+    with torch.no_grad():
+        logits = model.head(torch.from_numpy(val)).double().numpy()
+    assert fit_temperature(logits, crops.samples) == pytest.approx(1, abs=0.01)
+
+
+def test_what_is_computed_of_a_crop_can_be_another_picture(base):
+    preprocess = plain_model(base)[0].spec.preprocess
+    rows = over_crops(Shown(3), lambda x: x.mean(dim=(1, 2, 3)), preprocess,
+                      device=torch.device("cpu"), batch_size=2, workers=0,
+                      picture=lambda n: noise_image(n + 50, (32, 32)))  # fmt: skip
+    images = [preprocess(noise_image(n, (32, 32))) for n in (50, 51, 52)]
+    np.testing.assert_allclose(rows, [image.mean() for image in images], atol=1e-6)
 
 
 # What is shown

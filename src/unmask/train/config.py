@@ -44,7 +44,8 @@ class TrainConfig:
     normalize: bool = False
     """Whether the head sees the feature scaled to unit length."""
     head_start: Literal["probe", "random"] = "probe"
-    """``probe`` starts from a logistic regression on the features of the untouched tower."""
+    """``probe`` starts from a logistic regression on the features of the untouched tower, of
+    crops altered as in the steps, tempered on the validation part."""
     keep: int | float = -1
     """Of ``effort``, as in :class:`unmask.models.configuration.Tuning`."""
     targets: str | tuple[str, ...] = "attention"

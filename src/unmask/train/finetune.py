@@ -44,7 +44,7 @@ from unmask.train.start import (
 )
 from unmask.train.state import RunFolder, Setting
 from unmask.train.towers import load_tower
-from unmask.types import Reason, Sample
+from unmask.types import Image, Reason, Sample
 from unmask.versions import versions
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class _Job:
         compute: Callable[[Tensor], Tensor],
         *,
         indices: Sequence[int] | None = None,
+        picture: Callable[[int], Image] | None = None,
         advance: Callable[[], None] = lambda: None,
     ) -> npt.NDArray[np.float32]:
         """As :func:`unmask.train.start.over_crops`."""
@@ -133,6 +134,7 @@ class _Job:
             batch_size=self.config.batch_size,
             workers=self.threads,
             indices=indices,
+            picture=picture,
             advance=advance,
         )
 
@@ -178,7 +180,7 @@ def finetune(
     folder = RunFolder(options.folder)
     going_on = _begin(folder, setting, options, place)
     if config.head_start == "probe" and not going_on and place.is_main_process:
-        _warm(job, progress)
+        _warm(job, change, progress)
     torch.manual_seed(config.seed)  # where LoRA starts
     with place.main_process_first():
         tune(start.model, config.tuning(), cache=options.cache / "svd", progress=progress)
@@ -257,16 +259,24 @@ def _data_sha256(*parts: Crops) -> str:
     return digest.hexdigest()
 
 
-def _warm(job: _Job, progress: Progress) -> None:
-    """Fit the head on the features of the untouched tower."""
+def _warm(job: _Job, change: Change, progress: Progress) -> None:
+    """Fit the head on the features of the untouched tower, of crops altered as in the steps."""
     model = job.start.model.to(job.place.device)
     forward = Forward(model, job.config.precision)
 
-    def features(crops: Crops, part: str) -> npt.NDArray[np.float32]:
-        with progress(f"features, {part}", len(crops.samples)) as advance:
-            return job.over(crops, lambda pixels: forward(pixels)[0], advance=advance)
+    def altered(index: int) -> Image:
+        rng = np.random.default_rng([job.config.seed, index, 2])  # slots of steps end in 1
+        return change(job.data.train[index], False, rng)
 
-    found = features(job.data.train, "train"), features(job.data.val, "val")
+    def features(
+        crops: Crops, part: str, picture: Callable[[int], Image] | None
+    ) -> npt.NDArray[np.float32]:
+        with progress(f"features, {part}", len(crops.samples)) as advance:
+            return job.over(
+                crops, lambda pixels: forward(pixels)[0], picture=picture, advance=advance
+            )
+
+    found = features(job.data.train, "train", altered), features(job.data.val, "val", None)
     warm_head(model.to("cpu"), job.data.train, job.data.val, found)
 
 

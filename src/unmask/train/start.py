@@ -27,12 +27,12 @@ from unmask.preprocess import Preprocess
 from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops
 from unmask.train.features import Tower
-from unmask.train.probe import fit_head, validate
-from unmask.types import FaceSpec
+from unmask.train.probe import fit_head, fit_temperature, validate
+from unmask.types import FaceSpec, Image
 
 __all__ = ["Start", "check_classes", "input_stage", "over_crops", "plain_start", "warm_head"]
 
-_STRENGTHS = (0.003, 0.01, 0.03, 0.1)
+_STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 """Of the probe that the head starts from: values of scikit-learn's ``C`` to choose from."""
 
 
@@ -105,9 +105,10 @@ def over_crops(
     batch_size: int,
     workers: int,
     indices: Sequence[int] | None = None,
+    picture: Callable[[int], Image] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> npt.NDArray[np.float32]:
-    """``compute`` of crops as they are, rows in their order.
+    """``compute`` of crops, rows in their order.
 
     Args:
         crops: The crops.
@@ -117,10 +118,12 @@ def over_crops(
         batch_size: Crops at once.
         workers: Threads that read them.
         indices: Which crops; all by default.
+        picture: Gives what is computed of a crop by its number; the crop as it is by default.
         advance: Called once per crop.
     """
     wanted = range(len(crops.samples)) if indices is None else indices
-    images = ordered(lambda index: crops[index].image, wanted, max(1, workers), 2 * batch_size)
+    taken = picture or (lambda index: crops[index].image)
+    images = ordered(taken, wanted, max(1, workers), 2 * batch_size)
     rows: list[npt.NDArray[np.float32]] = []
     waiting: list[npt.NDArray[np.uint8]] = []
     for number, image in enumerate(images, start=1):
@@ -143,6 +146,9 @@ def warm_head(
 ) -> float:
     """Make the head a logistic regression on features of the frozen tower; its mean AUC.
 
+    Its logits are divided by the temperature that suits the validation part: a head that is sure of
+    what it has not seen would begin with losses and gradients that destroy the tower.
+
     Args:
         model: Whose head is set.
         train: What it is fitted to.
@@ -155,12 +161,13 @@ def warm_head(
         head = fit_head(x_train, train.samples, strength=strength)
         found.append((validate(head(x_val), val.samples).macro_auc, head))
     score, head = max(found, key=lambda pair: pair[0])
+    temperature = fit_temperature(head(x_val), val.samples)
     linear = model.head.linear
     # Two outputs whose difference is the logit.
     signs = torch.tensor([[1.0]] if len(linear.bias) == 1 else [[-0.5], [0.5]])
     with torch.no_grad():
-        linear.weight.copy_(signs * torch.from_numpy(head.weight).float())
-        linear.bias.copy_(signs[:, 0] * head.bias)
+        linear.weight.copy_(signs * torch.from_numpy(head.weight / temperature).float())
+        linear.bias.copy_(signs[:, 0] * (head.bias / temperature))
     return score
 
 
