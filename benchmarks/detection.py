@@ -202,9 +202,18 @@ def scored(name: str, pipeline: Pipeline, samples: Sequence[Sample], folder: Pat
     path = folder / "scores.parquet"
     if path.exists():
         found = read_scores(path)
-        kept = (found.source.tolist(), found.meta.detector_sha256, found.meta.preprocessing)
-        sources = [sample.source for sample in samples]
-        if kept != (sources, pipeline.detector.ref.sha256, pipeline.describe()):
+        meta, own = found.meta, pipeline.detector.model.spec.temperature
+        temperature = meta.settings.get("temperature", own)  # older tables do not say
+        point = meta.operating_point
+        kept = (
+            found.source.tolist(), meta.detector_sha256, meta.preprocessing, temperature,
+            point and (point.fake_at, point.real_below),
+        )  # fmt: skip
+        wanted = (
+            [sample.source for sample in samples], pipeline.detector.ref.sha256,
+            pipeline.describe(), own, (pipeline.point.fake_at, pipeline.point.real_below),
+        )  # fmt: skip
+        if kept != wanted:
             raise SystemExit(f"{path} is of another run; remove it, or give another --work")
         return found
     with (

@@ -472,12 +472,20 @@ def test_the_page_has_every_detector_data_set_and_alteration(
 
 
 def test_kept_scores_of_another_run_are_refused(
-    detection: ModuleType, face_detector: Detector, portrait: Path, tmp_path: Path
+    detection: ModuleType,
+    face_detector: Detector,
+    portrait: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pipeline = Pipeline(face_detector, Options(faces="largest"))
     detection.scored("x", pipeline, [Sample("a", portrait, label=1)], tmp_path)
     with pytest.raises(SystemExit, match="is of another run"):
         detection.scored("x", pipeline, [Sample("b", portrait, label=1)], tmp_path)
+    spec = replace(pipeline.detector.model.spec, temperature=9.0)
+    monkeypatch.setattr(pipeline.detector.model, "spec", spec)
+    with pytest.raises(SystemExit, match="is of another run"):
+        detection.scored("x", pipeline, [Sample("a", portrait, label=1)], tmp_path)
 
 
 def test_a_trial_takes_some_of_every_class(detection: ModuleType) -> None:
