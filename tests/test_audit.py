@@ -3,10 +3,12 @@
 import csv
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tiny_detectors import noise_image, write_picture
 from uneven_sets import write_even, write_uneven
@@ -55,6 +57,12 @@ def test_the_verdict_says_which_format_and_what_to_do(found):
     assert "unmask equalize SRC DST" in message
 
 
+@pytest.mark.parametrize("group", ["metadata", "name"])
+def test_what_no_detector_sees_goes_by_equalize_too(group):
+    message = said([row(0.95, group)])[f"{group}_hint"].message
+    assert "unmask equalize SRC DST" in message
+
+
 def test_the_document_names_the_features_that_separate(found):
     document = json.loads(to_document(found, FAST, inputs=["in"]))
     assert document["separability"][0]["features"][0]["name"] == "format"
@@ -63,6 +71,24 @@ def test_the_document_names_the_features_that_separate(found):
 def test_an_even_set_has_no_shortcut_in_its_files(tmp_path):
     even = audit(read_sources([write_even(tmp_path / "even")]), FAST)
     assert [each.code for each in even.findings if each.level == "leak"] == []
+
+
+def test_the_fits_use_one_thread_whatever_the_environment_says(tmp_path):
+    threads = set()
+
+    @contextmanager
+    def seen(what, _total):
+        def advance():
+            if what == "separating":
+                threads.update(each["num_threads"] for each in threadpool_info())
+
+        yield advance
+
+    with threadpool_limits(2):
+        audit(read_sources([write_even(tmp_path / "in", n=4)]), FAST, progress=seen)
+        after = {each["num_threads"] for each in threadpool_info()}
+    assert threads == {1}
+    assert 2 in after
 
 
 def test_the_same_data_and_seed_give_the_same_audit(uneven, found):
@@ -290,14 +316,44 @@ def few(tmp_path_factory):
 
 def test_the_command_prints_tables_and_verdict(cli, few):
     out = cli("audit", few).out
-    assert "JPEG quality" in out
+    assert "bytes" in out
     assert "thumbnail" in out
     assert "verdict: leak" in out.splitlines()[-1]
 
 
 def test_the_command_ends_with_3_where_asked_to_fail(cli, few):
-    outcome = cli("audit", few, "--fail-on", "leak")
-    assert (outcome.code, outcome.err) == (3, "")
+    assert cli("audit", few, "--fail-on", "leak").code == 3
+
+
+def test_without_a_terminal_each_stage_is_a_line(cli, few):
+    lines = cli("audit", few).err.splitlines()
+    assert lines == ["reading: 9 items", "comparing", "separating: 8 items"]
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_tables_keep_within_the_width(cli, tmp_path, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    name = "a data set with a name of nearly forty"
+    rows = [["path", "label", "dataset", "split"]]
+    for number in range(12):
+        size = (16 + 8 * number, 1000 + number)
+        path = write_picture(tmp_path / f"{number}.{'jpg' if number % 2 else 'png'}",
+                             noise_image(number, size))  # fmt: skip
+        rows.append([path.name, str(number % 2), name if number else "b", "train"])
+    with (tmp_path / "m.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    out = cli("audit", tmp_path / "m.csv").out
+    tables = out[: out.index("caution")].splitlines()
+    assert {len(line) > 0.9 * columns for line in tables} == {True, False}
+    assert max(map(len, tables)) <= columns
+    assert "…" not in out
+
+
+def test_a_table_has_no_sentence_in_a_cell(cli, few):
+    # The reason stands in a finding.
+    out = cli("audit", few).out
+    assert out.count("at least 10 are needed") == 1
+    assert any(line.startswith("in ") and line.endswith("n/a") for line in out.splitlines())
 
 
 @pytest.mark.parametrize("level", ["caution", "leak"])

@@ -186,8 +186,8 @@ def _separable(rows: Sequence[Separability]) -> Iterator[Finding]:
                 "caution",
                 f"{group}_hint",
                 f"{_listed([best])} {_tell([best])} real from fake (in {names}). No detector sees "
-                "it, but the classes come from different hands: look for what else differs, and "
-                "let nothing else read it.",
+                "it, but the classes come from different hands: look for what else differs. The "
+                "copies of 'unmask equalize SRC DST' are without it.",
             )
 
 

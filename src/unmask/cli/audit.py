@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from unmask.cli import options
-from unmask.cli.progress import progress
+from unmask.cli.progress import stage
 from unmask.errors import ConfigError, OutputError
 from unmask.files import one_line
 
@@ -29,6 +30,9 @@ _GATE = 3
 """Exit code where ``--fail-on`` applies."""
 
 _UNREAD_SHOWN = 10
+
+_SIZE = (100, 24)
+"""Columns and lines where there is no terminal and the variable COLUMNS says nothing."""
 
 
 def audit(
@@ -85,7 +89,7 @@ def audit(
         data, split=split, compression=compression, root=root or (), labels=labels
     )
     look_alikes = _look_alikes(detector, chosen, offline=offline) if embed else None
-    found = run(samples, chosen, look_alikes=look_alikes, progress=progress)
+    found = run(samples, chosen, look_alikes=look_alikes, progress=stage)
     document = to_document(found, chosen, inputs=data)
     if output is not None:
         try:
@@ -132,7 +136,7 @@ def _look_alikes(
     )
 
     def look_alikes(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
-        with progress("embedding", len(samples)) as advance:
+        with stage("embedding", len(samples)) as advance:
             return alike_pairs(embedding(samples, advance=advance))
 
     return look_alikes
@@ -144,10 +148,12 @@ def _print(found: Audit) -> None:
     from unmask.audit.verdict import summary
     from unmask.cli.audit_tables import cells_table, level_style, separability_table
 
-    width = None if sys.stdout.isatty() else 140
+    width = shutil.get_terminal_size(_SIZE).columns
     console = Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False)
     console.print(cells_table(found.cells))
+    console.print()
     console.print(separability_table(found.separability))
+    console.print()
     for finding in found.findings:
         console.print(
             f"{finding.level.replace('_', ' '):12}{one_line(finding.message)}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -28,19 +29,21 @@ def level_style(level: Level) -> str:
 
 
 def cells_table(cells: Sequence[Cell]) -> Table:
-    """How many pictures of which kind, by data set, split and label."""
-    table = Table(title="Data", title_justify="left")
-    table.add_column("data set", no_wrap=True)
-    table.add_column("split")
-    table.add_column("label")
-    for name in ("pictures", "units", "not read"):
-        table.add_column(name, justify="right")
-    for name in ("format", "width", "height", "JPEG quality", "bytes/pixel"):
-        table.add_column(name)
+    """How many pictures of which kind, by data set, split and label; medians over their ranges."""
+    table = _table("Data")
+    table.add_column("data set", overflow="fold")
+    has_splits = any(cell.split for cell in cells)
+    if has_splits:
+        table.add_column("split", overflow="fold")
+    table.add_column("label", overflow="fold")
+    for name in ("pictures", "units", "not\nread"):
+        table.add_column(name, justify="right", overflow="fold")
+    for name in ("format", "width", "height", "JPEG\nquality", "bytes\nper pixel"):
+        table.add_column(name, overflow="fold")
     for cell in cells:
         table.add_row(
             _text(cell.dataset or "-"),
-            _text(cell.split or "-"),
+            *([_text(cell.split or "-")] if has_splits else []),
             _NAMES[cell.label],
             str(cell.n),
             str(cell.n_units),
@@ -55,12 +58,17 @@ def cells_table(cells: Sequence[Cell]) -> Table:
 
 
 def separability_table(rows: Sequence[Separability]) -> Table:
-    """AUC by data set and group of features; coloured as the level it stands for."""
-    title = "AUC of telling real from fake by (0.5 is chance; name and metadata: no detector sees)"
-    table = Table(title=title, title_justify="left")
-    table.add_column("data set", no_wrap=True)
+    """AUC by data set and group of features; coloured as the level it stands for.
+
+    Where there is none, a finding says why; a sentence is too wide for a cell.
+    """
+    table = _table(
+        "AUC of telling real from fake by (0.5 is chance; name and metadata: no detector sees)"
+    )
+    table.add_column("data set", overflow="fold")
     for group in GROUPS:
-        table.add_column("together" if group == ALL else group, justify="right")
+        name = "together" if group == ALL else group
+        table.add_column(name, justify="right", overflow="fold")
     lines: dict[tuple[str, str], list[Separability]] = {}
     for row in rows:
         lines.setdefault((row.dataset, row.against), []).append(row)
@@ -68,11 +76,20 @@ def separability_table(rows: Sequence[Separability]) -> Table:
     for (dataset, against), found in lines.items():
         name = dataset or ("all together" if several else "-")
         who = f"{name} (with {against} of others)" if against else name
-        if all(row.auc is None for row in found):
-            table.add_row(_text(who), Text(found[0].reason))
-        else:
-            table.add_row(_text(who), *(_cell(row) for row in found))
+        table.add_row(_text(who), *(_cell(row) for row in found))
     return table
+
+
+def _table(title: str) -> Table:
+    """With few lines, so that it fits a terminal of 100 columns; what does not fit is wrapped."""
+    return Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
+    )
 
 
 def _cell(row: Separability) -> Text:
@@ -88,18 +105,18 @@ def _cell(row: Separability) -> Text:
 def _formats(formats: Sequence[tuple[str, int]]) -> str:
     if len(formats) == 1:
         return formats[0][0]
-    return ", ".join(f"{name} {count}" for name, count in formats)
+    return "\n".join(f"{name} {count}" for name, count in formats)
 
 
 def _spread(spread: Spread | None) -> str:
-    """The median, and the ends where they differ."""
+    """The median, and on a second line the ends where they differ."""
     if spread is None:
         return "-"
     if spread.low == spread.high:
         return f"{spread.median:.4g}"
     if spread.high < 10:
-        return f"{spread.median:.2f} ({spread.low:.2f}-{spread.high:.2f})"
-    return f"{spread.median:.0f} ({spread.low:.0f}-{spread.high:.0f})"
+        return f"{spread.median:.2f}\n{spread.low:.2f}-{spread.high:.2f}"
+    return f"{spread.median:.0f}\n{spread.low:.0f}-{spread.high:.0f}"
 
 
 def _text(value: str) -> Text:
