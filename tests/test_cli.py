@@ -120,6 +120,10 @@ def test_a_threshold_is_a_number_or_a_name(text, point):
     assert options.operating_point(text) == point
 
 
+def test_an_operating_point_is_a_name_even_if_it_looks_like_a_number():
+    assert options.operating_point(None, "0.9") == "0.9"
+
+
 def test_a_finder_changes_the_detector_s_crop_in_nothing_else(face_detector):
     assert options.face_spec(face_detector, None) is None
     assert options.face_spec(face_detector, "dlib81") == FaceSpec("dlib81", size=32)

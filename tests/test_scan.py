@@ -130,6 +130,8 @@ def test_the_same_scan_writes_every_format(scan, folder, tmp_path):
         (["in", "-o", "old.csv", "--resume"], "has no ledger"),
         (["in", "--threshold", "fpr7"], "no operating point 'fpr7'"),
         (["in", "--threshold", "7"], "no probability"),
+        (["in", "--operating-point", "fpr7"], "no operating point 'fpr7'"),
+        (["in", "--operating-point", "fpr5", "--threshold", "0.5"], "contradict each other"),
         (["in", "--batch-size", "0"], "batch_size is 0"),
         (["in", "--faces", "all", "--finder", "nobody"], "no face finder 'nobody'"),
         (["in", "--device", "abacus"], "abacus"),
@@ -198,6 +200,12 @@ def test_options_reach_the_pipeline(cli, face_folder, two_faces):
                   "--threshold", "fpr1", "--faces", "all")  # fmt: skip
     result = from_json(outcome.out)
     assert [face.logit is None for face in result.faces] == [False, True]
+    assert result.operating_point.name == "fpr1"
+
+
+@pytest.mark.parametrize("option", ["--threshold", "--operating-point"])
+def test_an_operating_point_is_chosen_by_name_as_in_an_evaluation(scan, folder, option):
+    result = from_json(scan(folder / "a.png", "--json", option, "fpr1").out)
     assert result.operating_point.name == "fpr1"
 
 

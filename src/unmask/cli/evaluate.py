@@ -74,9 +74,7 @@ def evaluate(
     threshold: Annotated[
         str | None, typer.Option(help="A fixed P(fake); default: the detector's own.")
     ] = None,
-    operating_point: Annotated[
-        str | None, typer.Option(help="Operating point of the detector by name.")
-    ] = None,
+    operating_point: options.OperatingPoint = None,
     missing: Annotated[
         Literal["exclude", "as-real", "as-0.5"], typer.Option(help="Items without a score.")
     ] = "exclude",

@@ -29,6 +29,7 @@ __all__ = [
     "Label",
     "LandmarkModel",
     "Offline",
+    "OperatingPoint",
     "Revision",
     "Root",
     "Split",
@@ -81,6 +82,9 @@ Faces = Annotated[
     typer.Option(help="Which faces to score; auto as a scan does."),
 ]
 Finder = Annotated[str | None, typer.Option(help="yunet or dlib81; default: the detector's own.")]
+OperatingPoint = Annotated[
+    str | None, typer.Option(help="Operating point of the detector by name.")
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Use cached Hub files only.")]
 
 
@@ -94,14 +98,21 @@ def face_spec(detector: LoadedDetector, finder: str | None) -> FaceSpec | None:
     return replace(base, finder=finder)
 
 
-def operating_point(threshold: str | None) -> str | float | None:
-    """A number where the text is one, else the name.
+def operating_point(threshold: str | None, name: str | None = None) -> str | float | None:
+    """The point that ``--threshold`` or ``--operating-point`` asks for; None where neither does.
 
-    >>> operating_point("0.9"), operating_point("fpr5"), operating_point(None)
-    (0.9, 'fpr5', None)
+    A number where the text of ``--threshold`` is one, else a name.
+
+    >>> operating_point("0.9"), operating_point("fpr5"), operating_point(None, "fpr1")
+    (0.9, 'fpr5', 'fpr1')
+
+    Raises:
+        ConfigError: both are given.
     """
+    if threshold is not None and name is not None:
+        raise ConfigError("--threshold and --operating-point contradict each other; give one")
     if threshold is None:
-        return None
+        return name
     try:
         return float(threshold)
     except ValueError:

@@ -54,8 +54,9 @@ def scan(
     landmark_model: options.LandmarkModel = None,
     threshold: Annotated[
         str | None,
-        typer.Option(help="Operating point of the detector by name, or a fixed P(fake)."),
+        typer.Option(help="A fixed P(fake), or as --operating-point; default: the detector's own."),
     ] = None,
+    operating_point: options.OperatingPoint = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the scan that wrote this output.")
     ] = False,
@@ -89,6 +90,7 @@ def scan(
     from unmask.models.detector import load
     from unmask.pipeline import Options, Pipeline
 
+    point = options.operating_point(threshold, operating_point)
     if json_lines and table:
         raise ConfigError("--json and --table both print on stdout; give one of them")
     if faces == "none" and finder is not None:
@@ -118,7 +120,7 @@ def scan(
                 limits=Limits(max_bytes=max_bytes, max_pixels=max_pixels),
                 max_faces=max_faces,
                 min_face_px=min_face_px,
-                operating_point=options.operating_point(threshold),
+                operating_point=point,
                 batch_size=batch_size,
                 workers=workers,
             ),
