@@ -44,7 +44,11 @@ def test_the_rates_of_the_mean_are_shown_and_of_a_set_of_reals_that_is_no_part_o
         replace(each, dataset="lfw", tpr=Measure("true_positive_rate", None, "no fakes"))
         for each in mean
     ]
-    text = to_text(replace(FULL, robustness=(*FULL.robustness, *alone, *mean)))
+    fakes = [
+        replace(each, dataset="sfhq", tpr=each.fpr, fpr=Measure("false_positive_rate", None, "no"))
+        for each in mean
+    ]
+    text = to_text(replace(FULL, robustness=(*FULL.robustness, *fakes, *alone, *mean)))
     (head,) = [line for line in text.splitlines() if "FPR mean" in line]
     assert re.split(r"\s{2,}", head.strip()) == [
         "FPR mean", "TPR mean", "FPR lfw", "reals", "fakes",

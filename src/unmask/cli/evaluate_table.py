@@ -242,6 +242,7 @@ def _rates(cells: Sequence[Robustness], names: Sequence[str]) -> list[tuple[str,
     }
     both = [name for name in names if len(known[name]) == 2]
     alone = [name for name in names if len(known[name]) == 1]
+    alone.sort(key=lambda name: known[name] != ["false_positive_rate"])  # new false alarms first
     shown = [*both[:1], *alone]
     return [(name, metric) for name in shown for metric in known[name]][:_MOST_RATES]
 

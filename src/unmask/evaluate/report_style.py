@@ -53,6 +53,7 @@ nav { display: flex; flex-wrap: wrap; gap: .1rem .9rem; margin: 1rem 0; font-siz
 .card { background: var(--panel); border-radius: 8px; padding: .6rem .8rem; }
 .card b { display: block; font-size: 1.55rem; line-height: 1.25;
   font-variant-numeric: tabular-nums; }
+.card sup { font-size: .5em; line-height: 0; margin-left: .15em; font-weight: 400; }
 .card span { display: block; font-size: .86rem; }
 .card small { display: block; line-height: 1.35; overflow-wrap: anywhere; }
 .notes { background: var(--mark); border-radius: 8px; padding: .7rem 1.1rem; margin: 1rem 0; }
