@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -207,6 +208,57 @@ def test_a_shift_takes_unlabelled_pictures(
     assert outcome.code == 2
     assert "cannot be told from 1 scores" in outcome.err
     assert load(folder, device="cpu").operating_points == POINTS
+
+
+def test_the_table_and_the_card_mark_the_default_point(cli: Cli, folder: Path, data: Path) -> None:
+    out = cli("calibrate", folder, data, "--in-place", "--fpr", 0.2, "--fpr", 0.1).out
+    marked = [line.split()[:2] for line in out.splitlines() if "(default)" in line]
+    assert marked == [["fpr20", "(default)"]]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| `fpr20` (default) |" in card
+    assert "| `fpr10` |" in card
+
+
+def test_how_another_point_is_used_is_said_as_a_command_that_works(
+    cli: Cli, folder: Path, data: Path
+) -> None:
+    out = cli("calibrate", folder, data, "--in-place", "--fpr", 0.2, "--fpr", 0.1).out
+    (said,) = (line for line in out.splitlines() if line.startswith("another point: unmask "))
+    words = shlex.split(said.removeprefix("another point: unmask "))
+    picture = str(data.parent / "0.png")
+    outcome = cli(*[picture if word == "PATH" else word for word in words], "--json")
+    assert json.loads(outcome.out)["operating_point"]["name"] == "fpr10"
+    assert "--operating-point NAME" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_of_one_point_no_other_is_offered(cli: Cli, folder: Path, data: Path) -> None:
+    out = cli("calibrate", folder, data, "--in-place", "--fpr", 0.2).out
+    assert "another point" not in out
+    assert "--operating-point" not in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_reals_of_one_source_are_told_in_output_and_card(
+    cli: Cli, folder: Path, data: Path, tmp_path: Path
+) -> None:
+    for number in range(25):
+        write_picture(tmp_path / "own" / "real" / f"{number}.png", noise_image(number))
+    sentence = (
+        "all reals are of one source, so the thresholds hold for pictures like these, and without "
+        "fakes nothing is known of the share of fakes that is called real"
+    )
+    outcome = cli("calibrate", folder, tmp_path / "own", "--in-place", "--fpr", 0.05)
+    assert f"note: {sentence}" in outcome.out.splitlines()
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"- {sentence}" in card.splitlines()
+
+
+def test_without_labels_it_is_said_that_reals_alone_are_enough(
+    cli: Cli, folder: Path, tmp_path: Path
+) -> None:
+    write_picture(tmp_path / "photos" / "a.png", noise_image(0))
+    outcome = cli("calibrate", folder, tmp_path / "photos", "--in-place")
+    assert outcome.code == 2
+    assert "a folder named real/ alone is enough" in outcome.err
 
 
 def test_an_error_leaves_no_folder(cli: Cli, folder: Path, data: Path, tmp_path: Path) -> None:

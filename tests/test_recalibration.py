@@ -19,14 +19,14 @@ TRUE = Affine(2.5)
 
 
 def table(n: int = 600, *, at: Affine = TRUE, seed: int = 0) -> Scores:
-    """Logits around 0 and labels that are fake with the probability ``at`` gives them."""
+    """Logits around 0, labels that are fake with the probability ``at`` gives them; two sources."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 4, n)
     empty = texts([""] * n)
     names = texts(f"s{number}" for number in range(n))
     return Scores(
         source=names,
-        dataset=texts(["a"] * n),
+        dataset=texts("ab"[number % 2] for number in range(n)),
         generator=empty,
         group=names,
         video=empty,
@@ -40,6 +40,10 @@ def table(n: int = 600, *, at: Affine = TRUE, seed: int = 0) -> Scores:
         sha256=empty,
         elapsed_ms=np.zeros(n),
     )
+
+
+def of_sources(scores: Scores, real: str, fake: str) -> Scores:
+    return replace(scores, dataset=texts(fake if label else real for label in scores.label))
 
 
 def reals_of(scores: Scores) -> Scores:
@@ -99,7 +103,7 @@ def test_points_are_on_the_new_map_and_name_their_data() -> None:
 
 
 def test_points_and_record_name_the_data_sets_of_what_was_fitted_to() -> None:
-    scores = table()
+    scores = of_sources(table(), "a", "a")
     scores.dataset[:200], scores.dataset[200:300] = "my set", "never scored"
     found = recalibrate(without(scores, slice(200, 300), "no_face"), 1.0, source="mine")
     assert {point.datasets for point in found.points} == {("my set", "a")}
@@ -335,7 +339,8 @@ def test_the_card_names_the_data_with_counts_and_hash() -> None:
     assert "7 more without a score" in card
     assert found.sha256 in card
     assert "unmask calibrate a b" in card
-    assert "| `fpr5` |" in card
+    assert "| `fpr5` (default) |" in card
+    assert "| `fpr1` |" in card
 
 
 HOSTILE = "x</p><script>a</script> [b](http://c) `d` | e & <!-- ![f](g) https://h"
@@ -357,3 +362,31 @@ def places(text: str, part: str) -> list[int]:
 def test_the_command_does_not_leave_its_block_in_the_card() -> None:
     card = card_section(recalibrate(table(), 1.0, source="mine"), "unmask 'a\n```\n# B' ````")
     assert card.endswith("`````\nunmask 'a\\n```\\n# B' ````\n`````")
+
+
+def said_of_reals(scores: Scores) -> str:
+    """What the notes say of other pictures and of missing fakes."""
+    notes = recalibrate(scores, 1.0, source="mine").notes
+    return " ".join(each for each in notes if "one source" in each or "without fakes" in each)
+
+
+@pytest.mark.parametrize("fake", ["a", "b"])
+def test_reals_of_one_source_stand_for_pictures_like_these(fake: str) -> None:
+    assert said_of_reals(of_sources(table(), "a", fake)) == (
+        "all reals are of one source, so the thresholds hold for pictures like these"
+    )
+
+
+def test_without_fakes_nothing_is_said_to_be_known_of_them() -> None:
+    assert said_of_reals(reals_of(table())) == (
+        "without fakes nothing is known of the share of fakes that is called real"
+    )
+
+
+def test_reals_of_one_source_without_fakes_are_one_sentence() -> None:
+    said = said_of_reals(reals_of(of_sources(table(), "a", "a")))
+    assert "pictures like these, and without fakes nothing is known" in said
+
+
+def test_reals_of_two_sources_with_fakes_need_no_such_note() -> None:
+    assert said_of_reals(table()) == ""

@@ -170,7 +170,8 @@ def read_listing(
     if all(sample.label is None for sample in samples):
         raise SourceError(
             f"none of the {len(samples):,} samples has a label, the first is {samples[0].source}. "
-            "Expected folders like real/ and fake/, or a manifest with the columns path,label."
+            "Expected folders like real/ and fake/, or a manifest with the columns path,label. To "
+            "calibrate thresholds a folder named real/ alone is enough."
         )
     return Listing(samples if frames is None else _thinned(samples, frames), empty, repeated)
 

@@ -319,6 +319,10 @@ def _tell(found: Recalibration, place: _Place, *, json_text: bool) -> None:
         say(json.dumps(values, indent=2, ensure_ascii=False), go_on=True)
     else:
         say(_plain(to_text(found)), go_on=True)
+        if found.points[1:]:
+            folder, other = shlex.quote(str(place.output)), found.points[1].name
+            line = f"another point: unmask scan PATH -d {folder} --operating-point {other}"
+            say(one_line(line), go_on=True)
     if found.not_scored:
         lost = ", ".join(f"{count} {status}" for status, count in found.not_scored.items())
         sys.stderr.write(f"not scored, and not counted: {lost}\n")

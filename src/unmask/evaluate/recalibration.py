@@ -28,6 +28,7 @@ from unmask.evaluate.calibration import (
     sigmoid,
 )
 from unmask.evaluate.counts import Array, Labels
+from unmask.evaluate.recalibration_notes import about_data
 from unmask.evaluate.table import Scores, data_hash, scored, select
 from unmask.evaluate.thresholds import check_enough, operating_points
 from unmask.evaluate.units import pictures
@@ -175,7 +176,7 @@ def recalibrate(
     n_fake = int(labels.sum())
     _check_reals(labels, groups, target_fprs)
     before = Affine(temperature)
-    compared, notes = _compared(logits / temperature, labels, groups, seed)
+    compared, said = _compared(logits / temperature, labels, groups, seed)
     asked: Method = method or ("temperature" if n_fake else "none")
     fitted = _fitted(asked, logits, labels, before, compared)
     stored = force or fitted.is_better is True or fitted.method == "none"
@@ -203,7 +204,7 @@ def recalibrate(
         n_repeated=n_repeated,
         not_scored=dict(Counter(scores.status[~scored(scores)].tolist()).most_common()),
         shift=shift,
-        notes=notes + _notes(fitted, compared, n_repeated, labels, groups, stored=stored),
+        notes=(*said, *_about_map(fitted, compared, stored), *about_data(kept, groups, n_repeated)),
     )
 
 
@@ -326,23 +327,7 @@ def _points(
     )
 
 
-def _notes(
-    fitted: Fitted,
-    compared: Sequence[Calibrated],
-    n_repeated: int,
-    labels: Labels,
-    groups: npt.NDArray[np.intp],
-    *,
-    stored: bool,
-) -> tuple[str, ...]:
-    return (
-        *_about_map(fitted, compared, stored=stored),
-        *_about_copies(n_repeated),
-        *_about_groups(labels, groups),
-    )
-
-
-def _about_map(new: Fitted, compared: Sequence[Calibrated], *, stored: bool) -> tuple[str, ...]:
+def _about_map(new: Fitted, compared: Sequence[Calibrated], stored: bool) -> tuple[str, ...]:
     """Whether the fitted map is stored, where there is a reason not to."""
     if new.method == "none" or new.is_better:
         return ()
@@ -358,25 +343,6 @@ def _about_map(new: Fitted, compared: Sequence[Calibrated], *, stored: bool) -> 
     end = "stored all the same (--force)" if stored else "so it is not stored (--force stores it)"
     bias = f" and bias {new.bias:+.4g}" if new.bias else ""
     return (f"temperature {new.temperature:.4g}{bias} was fitted; {why}, {end}",)
-
-
-def _about_copies(n_repeated: int) -> tuple[str, ...]:
-    if not n_repeated:
-        return ()
-    return (
-        f"{n_repeated} item{'s have' if n_repeated > 1 else ' has'} the bytes of another one; each "
-        "file counts once",
-    )
-
-
-def _about_groups(labels: Labels, groups: npt.NDArray[np.intp]) -> tuple[str, ...]:
-    n_real, n_groups = int(np.sum(labels == 0)), len(np.unique(groups[labels == 0]))
-    if n_groups == n_real:
-        return ()
-    return (
-        f"the {n_real} reals come from {n_groups} groups (videos, identities), and the intervals "
-        "of the false-positive rate count them as independent: they are too narrow",
-    )
 
 
 def _outcome(point: OperatingPoint, p_fake: Array, labels: Labels) -> Outcome:

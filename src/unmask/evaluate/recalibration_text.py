@@ -33,9 +33,9 @@ def to_text(found: Recalibration) -> str:
         ]
     lines += ["", f"stored: {_stored(found)}"]
     header = ("operating point", "fake from", "real below", "FPR [95 %]", "found", "inconclusive")
-    lines += ["", "{:16}{:>11}{:>12}{:>24}{:>8}{:>14}".format(*header)]
+    lines += ["", "{:20}{:>11}{:>12}{:>24}{:>8}{:>14}".format(*header)]
     lines += [
-        f"{outcome.point.name:16}{outcome.point.fake_at:11.4f}{outcome.point.real_below:12.4f}"
+        f"{_name(found, outcome):20}{outcome.point.fake_at:11.4f}{outcome.point.real_below:12.4f}"
         f"{_rate(outcome):>24}{_found(outcome):>8}{outcome.inconclusive:14.3f}"
         for outcome in found.outcomes
     ]
@@ -65,16 +65,29 @@ def card_section(found: Recalibration, command: str) -> str:
             f"| map | log loss | ECE | Brier |\n|---|---|---|---|\n{rows}"
         )
     rows = "\n".join(
-        f"| `{each.point.name}` | {each.point.fake_at:.4f} | {each.point.real_below:.4f} "
-        f"| {_rate(each)} | {_found(each)} | {each.inconclusive:.3f} |"
+        f"| `{each.point.name}`{_default(found, each)} | {each.point.fake_at:.4f} "
+        f"| {each.point.real_below:.4f} | {_rate(each)} | {_found(each)} "
+        f"| {each.inconclusive:.3f} |"
         for each in found.outcomes
     )
     parts.append(
         "| operating point | fake from | real below | false alarms [95 %] | fakes found "
         f"| inconclusive |\n|---|---|---|---|---|---|\n{rows}"
     )
+    if len(found.outcomes) > 1:
+        parts.append(
+            "`--operating-point NAME` of a scan or an evaluation takes another than the default."
+        )
     parts += [f"- {note}" for note in found.notes]
     return "\n\n".join([*parts, _code(command)])
+
+
+def _name(found: Recalibration, outcome: Outcome) -> str:
+    return f"{outcome.point.name}{_default(found, outcome)}"
+
+
+def _default(found: Recalibration, outcome: Outcome) -> str:
+    return " (default)" if outcome is found.outcomes[0] else ""
 
 
 def _plain(text: str) -> str:
