@@ -18,8 +18,8 @@ from tiny_detectors import noise_image, write_picture
 from uneven_sets import write_uneven
 from unmask.audit.columns import TOGETHER
 from unmask.audit.run import AuditOptions, audit
-from unmask.equalize import EqualizeOptions, alike, choose_side, encoded, parse_range
-from unmask.equalize_journal import Plan, Row, plan_line, read_journal
+from unmask.equalize.journal import Plan, Row, plan_line, read_journal
+from unmask.equalize.run import EqualizeOptions, alike, choose_side, encoded, parse_range
 from unmask.errors import ConfigError, OutputError
 from unmask.manifest import read_manifest
 from unmask.sources import read_sources
@@ -455,7 +455,7 @@ def test_a_disk_that_is_full_is_told(cli, uneven, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("unmask.equalize._write", full)
+    monkeypatch.setattr("unmask.equalize.run._write", full)
     outcome = cli("equalize", uneven, tmp_path / "out")
     assert outcome.code == 2
     assert "No space left" in outcome.err

@@ -17,7 +17,7 @@ from unmask.errors import ConfigError
 from unmask.files import one_line
 
 if TYPE_CHECKING:
-    from unmask.equalize import Equalized, Plan
+    from unmask.equalize.run import Equalized, Plan
 
 __all__ = ["equalize"]
 
@@ -51,8 +51,8 @@ def equalize(
 
     Example: unmask equalize data/manifest.csv equal/
     """
-    from unmask.equalize import EqualizeOptions, parse_range, plan_for
-    from unmask.equalize import equalize as run
+    from unmask.equalize.run import EqualizeOptions, parse_range, plan_for
+    from unmask.equalize.run import equalize as run
     from unmask.sources import fixed_part, read_sources
 
     if src == "-":
@@ -76,7 +76,7 @@ def equalize(
 
 def _close(result: Equalized, plan: Plan, dst: Path) -> int:
     """What was written and what was left out, on stderr; the exit code."""
-    from unmask.equalize import MANIFEST
+    from unmask.equalize.run import MANIFEST
 
     counts = Counter(row.label for row in result.written)
     low, high = plan.sides

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from unmask.equalize_inputs import NAMES, check_inputs, check_label
-from unmask.equalize_journal import Format, Plan, Row, plan_line, read_journal, write_down
-from unmask.equalize_leftovers import remove_leftovers
+from unmask.equalize.inputs import NAMES, check_inputs, check_label
+from unmask.equalize.journal import Format, Plan, Row, plan_line, read_journal, write_down
+from unmask.equalize.leftovers import remove_leftovers
 from unmask.errors import ConfigError, OutputError, UnreadableMedia, UnsupportedMedia
 from unmask.files import replacing, valid_text
 from unmask.flow import ordered

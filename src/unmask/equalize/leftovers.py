@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from unmask.equalize_journal import Row
+from unmask.equalize.journal import Row
 from unmask.images import sha256
 
 __all__ = ["remove_leftovers"]

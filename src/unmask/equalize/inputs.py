@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from unmask.equalize_journal import Row
+from unmask.equalize.journal import Row
 from unmask.errors import ConfigError, SourceError
 from unmask.types import Sample
 
