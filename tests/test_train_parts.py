@@ -542,6 +542,18 @@ def test_a_warm_head_is_as_sure_as_validation_bears_out(base):
     assert fit_temperature(logits, crops.samples) == pytest.approx(1, abs=0.01)
 
 
+def test_a_warm_head_has_no_large_weight_for_a_feature_that_hardly_varies(base):
+    model, _ = plain_model(base)
+    model.head = new_head(5, 1, seed=0)
+    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)).numpy()
+    x[1::2, :2] += 2
+    x[:, 0] *= 0.001
+    crops = Shown(40)
+    warm_head(model, crops, crops, (x, x))
+    weights = model.head.linear.weight.detach().abs()[0]
+    assert weights[0] < weights[1]
+
+
 def test_what_is_computed_of_a_crop_can_be_another_picture(base):
     preprocess = plain_model(base)[0].spec.preprocess
     rows = over_crops(Shown(3), lambda x: x.mean(dim=(1, 2, 3)), preprocess,

@@ -79,7 +79,7 @@ class Validation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standard:
-    """What gives each column of the training part mean 0 and deviation 1."""
+    """What gives the columns of the training part mean 0 and deviation 1."""
 
     mean: Array
     """``(D,)``."""
@@ -91,11 +91,21 @@ class Standard:
         return ((features - self.mean) / self.scale).astype(np.float32)
 
 
-def standard_of(features: npt.NDArray[np.float32], weights: Array) -> Standard:
-    """The weighted mean and deviation of each column of ``(N, D)``."""
+def standard_of(
+    features: npt.NDArray[np.float32], weights: Array, *, common: bool = False
+) -> Standard:
+    """The weighted mean and deviation of each column of ``(N, D)``.
+
+    Args:
+        features: ``(N, D)``.
+        weights: ``(N,)``.
+        common: Give all columns one deviation, the root of their mean variance.
+    """
     mean: Array = np.average(features, axis=0, weights=weights)
-    scale: Array = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weights)) + 1e-6
-    return Standard(mean, scale)
+    variance: Array = np.average((features - mean) ** 2, axis=0, weights=weights)
+    if common:
+        variance = np.full_like(variance, variance.mean())
+    return Standard(mean, np.sqrt(variance) + 1e-6)
 
 
 def fit_head(
@@ -104,6 +114,7 @@ def fit_head(
     *,
     strength: float,
     fit: Fit = "logistic",
+    common: bool = False,
 ) -> Head:
     """A head on standardised features; classes and data sets count alike.
 
@@ -113,12 +124,13 @@ def fit_head(
         strength: Of ``logistic`` scikit-learn's ``C``, the inverse of the L2 penalty; of ``lda``
             the shrinkage.
         fit: Logistic regression, or see :func:`lda_weights`.
+        common: As in :func:`standard_of`; the penalty then is on the weights as they are.
 
     Raises:
         ConfigError: the strength is out of its range.
     """
     weights = cell_weights(samples)
-    standard = standard_of(features, weights)
+    standard = standard_of(features, weights, common=common)
     columns = standard(features)
     if fit == "lda":
         coefficients, biases = lda_weights(columns, _labels(samples), weights, [strength])
