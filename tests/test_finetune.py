@@ -197,9 +197,19 @@ def test_threads_change_nothing(train, short, tmp_path):
     assert losses_of(tmp_path / "mine") == losses_of(short[0])
 
 
+def test_points_that_the_reals_do_not_resolve_are_left_out_and_told(short):
+    output, outcome = short
+    assert unmask.load(output, device="cpu").operating_points == ()
+    card = (output / "README.md").read_text(encoding="utf-8")
+    for text in (card, outcome.err):
+        assert "no operating point at 5 % false alarms: it needs 20 reals" in text
+        assert "P(fake) from 0.5 is called fake" in text
+
+
 def test_a_finished_training_is_written_as_an_adapter_of_the_same_logits(
-    train, short, finished, tower
+    train, short, finished, tower, monkeypatch
 ):
+    monkeypatch.setattr("unmask.train.probe.TARGETS", (0.5,))  # what 3 reals resolve
     outcome = train("-o", finished, *SHORT, "--resume", "--as", "adapter")
     assert outcome.code == 0, outcome.err
     assert (finished / "adapter.safetensors").stat().st_size < 60_000
@@ -208,7 +218,9 @@ def test_a_finished_training_is_written_as_an_adapter_of_the_same_logits(
     changes = unmask.load(finished, base=tower, device="cpu")
     images = np.stack([whole.preprocess.resize(noise_image(n)) for n in range(4)])
     np.testing.assert_allclose(whole.logits(images), changes.logits(images), atol=0.03)
-    assert changes.operating_points[0].source == "validation part of a, b"
+    assert [(point.name, point.source) for point in changes.operating_points] == [
+        ("fpr50", "validation part of a, b")
+    ]
 
 
 def test_an_adapter_of_a_part_of_a_detector_s_tower_is_refused(train, image_folder, tmp_path):

@@ -90,12 +90,6 @@ def test_a_target_needs_as_many_reals_as_one_false_alarm_is_worth(target, least)
         operating_points(reals[1:], source="here", target_fprs=[target])
 
 
-def test_a_target_of_too_few_reals_is_kept_with_a_wide_interval_if_asked_for():
-    (point,) = operating_points(REALS[:30], source="here", target_fprs=[0.01], few="keep")
-    assert point.fake_at > REALS[29]
-    assert (point.fpr_low, point.fpr_high) == pytest.approx((0, 1 - 0.025 ** (1 / 30)))
-
-
 def test_a_weight_counts_for_the_share():
     reals = np.array([0.1, 0.2, 0.3, 0.4])
     weights = np.array([1.0, 1.0, 1.0, 97.0])
@@ -128,7 +122,7 @@ def test_a_target_that_is_no_rate_is_refused(target):
 @pytest.mark.parametrize("reals", [[], [float("nan")], [1.5], [-1.0]])
 def test_what_is_no_probability_has_no_threshold(reals):
     with pytest.raises(ScoresError):
-        operating_points(reals, source="here", few="keep")
+        operating_points(reals, source="here")
 
 
 def test_no_fakes_at_all_are_not_the_same_as_none_asked_for():

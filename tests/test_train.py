@@ -557,7 +557,7 @@ def test_the_temperature_of_made_up_logits_is_found_again(temperature):
 def test_operating_points_stand_at_quantiles_of_the_classes():
     p_fake = np.concatenate([np.arange(100) / 250, 0.3 + np.arange(100) / 250])
     samples = labelled(*[(0, "d")] * 100, *[(1, "d")] * 100)
-    five, one = operating_points(p_fake, samples, source="here")
+    five, one = operating_points(p_fake, samples, source="here").points
     assert (five.name, one.name, five.source) == ("fpr5", "fpr1", "here")
     for point, rate in ((five, 0.05), (one, 0.01)):
         assert np.mean(p_fake[:100] >= point.fake_at) == pytest.approx(rate)
@@ -570,24 +570,65 @@ def test_operating_points_stand_at_quantiles_of_the_classes():
 
 def test_operating_points_carry_counts_and_the_hash_of_their_data(tmp_path):
     # That of a table of scores of the same files, labels and data sets.
-    labels = [0, 0, 1]
-    paths = [write_picture(tmp_path / f"{n}.png", noise_image(n)) for n in range(3)]
+    labels = [0] * 20 + [1]
+    paths = [tmp_path / f"{n}.png" for n in range(21)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes([number]))
     samples = [Sample(str(p), p, label=y, dataset="d") for p, y in zip(paths, labels, strict=True)]
-    points = operating_points(np.array([0.1, 0.2, 0.9]), samples, source="here")
+    (point,) = operating_points(np.linspace(0, 1, 21), samples, source="here").points
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
     text = "\n".join(sorted(f"{h}\t{y}\td" for h, y in zip(hashes, labels, strict=True)))
-    for point in points:
-        assert (point.n_real, point.n_fake) == (2, 1)
-        assert point.sha256 == hashlib.sha256(text.encode()).hexdigest()
-        assert point.datasets == ("d",)
+    assert (point.n_real, point.n_fake) == (20, 1)
+    assert point.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert point.datasets == ("d",)
+
+
+@pytest.mark.parametrize(
+    ("n_real", "names"), [(19, []), (20, ["fpr5"]), (99, ["fpr5"]), (100, ["fpr5", "fpr1"])]
+)
+def test_points_that_the_reals_do_not_resolve_are_left_out_as_calibrate_refuses_them(n_real, names):
+    samples = labelled(*[(0, "d")] * n_real, (1, "d"))
+    found = operating_points(np.linspace(0, 0.9, n_real + 1), samples, source="here")
+    assert [point.name for point in found.points] == names
+    told = [f"at {share} % false alarms" for share in (5, 1)]
+    assert [any(each in line for line in found.left_out) for each in told] == [
+        "fpr5" not in names, "fpr1" not in names
+    ]  # fmt: skip
+    assert all(f"{n_real} are there" in line for line in found.left_out if "needs" in line)
+
+
+def test_without_any_point_it_is_said_what_decides():
+    found = operating_points(np.array([0.1, 0.9]), labelled((0, "d"), (1, "d")), source="here")
+    assert "P(fake) from 0.5 is called fake" in found.left_out[-1]
+    assert "unmask calibrate" in found.left_out[-1]
+
+
+@pytest.mark.parametrize("column", ["group", "video"])
+def test_reals_of_one_group_count_once_for_a_point(column):
+    samples = [
+        replace(sample, **{column: f"g{number // 2}" if number < 30 else ""})
+        for number, sample in enumerate(labelled(*[(0, "d")] * 30, (1, "d")))
+    ]
+    found = operating_points(np.linspace(0, 0.9, 31), samples, source="here")
+    assert found.points == ()
+    assert "15 are there" in found.left_out[0]
+
+
+def test_reals_of_the_same_bytes_count_once_for_a_point(tmp_path):
+    paths = [write_picture(tmp_path / f"{n}.png", noise_image(min(n, 5))) for n in range(25)]
+    samples = [Sample(str(p), p, label=0, dataset="d") for p in paths] + labelled((1, "d"))
+    found = operating_points(np.linspace(0, 0.9, 26), samples, source="here")
+    assert "6 are there" in found.left_out[0]
 
 
 def test_operating_points_of_classes_apart_leave_no_band_upside_down():
-    p_fake = np.concatenate([np.linspace(0, 0.1, 50), np.linspace(0.9, 1, 50)])
-    samples = labelled(*[(0, "d")] * 50, *[(1, "d")] * 50)
-    for point in operating_points(p_fake, samples, source="here"):
+    p_fake = np.concatenate([np.linspace(0, 0.1, 100), np.linspace(0.9, 1, 100)])
+    samples = labelled(*[(0, "d")] * 100, *[(1, "d")] * 100)
+    points = operating_points(p_fake, samples, source="here").points
+    assert len(points) == 2
+    for point in points:
         assert point.real_below <= point.fake_at
-        assert np.mean(p_fake[50:] >= point.fake_at) == 1
+        assert np.mean(p_fake[100:] >= point.fake_at) == 1
 
 
 # The tower
@@ -697,18 +738,44 @@ def train(cli, data, tinyclip, tmp_path):
 def test_training_writes_a_detector_that_tells_the_classes_apart(train, cli, data, tmp_path):
     outcome = train("-o", tmp_path / "mine", "--views", 1)
     assert outcome.code == 0
-    assert outcome.err.splitlines() == [
+    *warnings, left_out, wrote = outcome.err.splitlines()
+    assert [left_out, wrote] == [
         f"left out: {data / 'real' / 'damaged.png'} (damaged)", f"wrote {tmp_path / 'mine'}",
     ]  # fmt: skip
     detector = unmask.load(tmp_path / "mine", device="cpu")
     assert detector.domain == "image"
     assert detector.ref.trained
-    assert [point.name for point in detector.operating_points] == ["fpr5", "fpr1"]
+    assert detector.operating_points == ()  # 5 reals to validate on
+    assert [line.split(":")[0] for line in warnings] == ["warning"] * 3
+    card = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
+    assert "- no operating point at 5 % false alarms" in card
+    assert "At P(fake) 0.5, of single validation pictures" in card
     found = list(unmask.Pipeline(detector)(unmask.read_sources([data])))
     assert Counter(each.status for each in found) == {"ok": 48, "unreadable": 1}
     scored = [each for each in found if each.status == "ok"]
     assert roc_auc_score([each.label for each in scored], [each.p_fake for each in scored]) > 0.9
     assert cli("scan", "-d", tmp_path / "mine", data / "real" / "00.png").code == 0
+
+
+def test_a_point_is_stored_where_the_reals_suffice(cli, tinyclip, tmp_path):
+    rows = ["path,label,split"]
+    for n in range(24):
+        write_picture(tmp_path / f"{n}.png", (striped if n < 4 else noise_image)(n))
+        rows.append(f"{n}.png,{int(n < 4)},{'train' if n in (0, 1, 4, 5) else 'val'}")
+    for n in range(24, 26):
+        write_picture(tmp_path / f"{n}.png", noise_image(n))
+        rows.append(f"{n}.png,0,val")
+    (tmp_path / "m.csv").write_text("\n".join(rows), encoding="utf-8")
+    outcome = cli("train", tmp_path / "m.csv", "-o", tmp_path / "mine", "--backbone", tinyclip,
+                  "--faces", "none", "--views", 0, "--feature", "mean@1", "--device", "cpu",
+                  "--cache", tmp_path / "cache")  # fmt: skip
+    (point,) = unmask.load(tmp_path / "mine", device="cpu").operating_points
+    assert (point.name, point.source, point.n_real) == ("fpr5", "validation part of m.csv", 20)
+    card = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
+    assert "At the first one, of single validation pictures" in card
+    for text in (card, outcome.err):
+        assert "no operating point at 1 % false alarms: it needs 100 reals" in text
+        assert "5 % false alarms: it needs" not in text
 
 
 def test_the_folder_tells_how_it_came_about(train, tmp_path):

@@ -35,7 +35,7 @@ from unmask.types import (
 )
 from unmask.versions import versions
 
-__all__ = ["FaceMode", "Options", "Pipeline"]
+__all__ = ["FIXED_HALF", "FaceMode", "Options", "Pipeline"]
 
 FaceMode = Literal["auto", "largest", "all", "none"]
 NoFace = Literal["report", "whole_picture"]
@@ -44,6 +44,8 @@ _LARGEST_BATCH = 4096
 """Beyond it nothing gets faster, and the pictures that wait no longer fit into memory."""
 
 FIXED_HALF = OperatingPoint("fixed", fake_at=0.5, real_below=0.5, source="fixed")
+"""What decides where a detector has no operating point."""
+
 UNTRAINED = Reason(
     "untrained_head",
     "the head of this detector was never trained: the score is noise, allowed on request",

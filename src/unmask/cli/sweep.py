@@ -219,7 +219,7 @@ def _write(
         "sweep.md": sweep_markdown(found, about),
     }
     write_sweep(output, tables, found.probe.model, card=card, overwrite=overwrite)
-    tell_left_out(found.probe.left_out)
+    tell_left_out(found.probe)
     say(document.rstrip("\n") if json_document else sweep_text(found, about), go_on=True)
     _told(f"wrote {output}, the detector in {output / DETECTOR}; the same again: {command}")
 

@@ -302,17 +302,17 @@ def _write_finetuned(command: Command, trained: Finetuned) -> None:
             card=card,
             overwrite=command.overwrite,
         )
-    _tell(command, trained.validation, trained.left_out)
+    _tell(command, trained.validation, trained)
 
 
 def _write_probe(command: Command, probe: Probe, card: str) -> None:
     from unmask.models.checkpoint import save
 
     save(probe.model, command.output, card=card, overwrite=command.overwrite)
-    _tell(command, probe.chosen.validation, probe.left_out)
+    _tell(command, probe.chosen.validation, probe)
 
 
-def _tell(command: Command, validation: Validation, left_out: tuple[tuple[str, str], ...]) -> None:
+def _tell(command: Command, validation: Validation, trained: Probe | Finetuned) -> None:
     """What was measured, on stdout; what was left out, on stderr."""
     for row in validation.rows:
         unit = "videos" if row.by_video else "pictures"
@@ -325,11 +325,13 @@ def _tell(command: Command, validation: Validation, left_out: tuple[tuple[str, s
                 f"fake {unit} says little; give more data\n"
             )
     typer.echo(f"{'mean':32} AUC {validation.macro_auc:.3f}")
-    tell_left_out(left_out)
+    tell_left_out(trained)
     sys.stderr.write(f"wrote {one_line(str(command.output))}\n")
 
 
-def tell_left_out(left_out: tuple[tuple[str, str], ...]) -> None:
-    """Every sample that gave no crop, or repeats another, on stderr."""
-    for source, code in left_out:
+def tell_left_out(trained: Probe | Finetuned) -> None:
+    """Every operating point that is missing, and every sample that gave no crop or is a repeat."""
+    for sentence in trained.points_left_out:
+        sys.stderr.write(f"warning: {sentence}\n")
+    for source, code in trained.left_out:
         sys.stderr.write(f"left out: {one_line(source)} ({code})\n")

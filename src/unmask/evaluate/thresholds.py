@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +53,6 @@ def operating_points(
     *,
     source: str,
     target_fprs: Sequence[float] = (0.05, 0.01),
-    few: Literal["refuse", "keep"] = "refuse",
     real_weights: Array | None = None,
     fake_weights: Array | None = None,
     sha256: str | None = None,
@@ -73,8 +71,6 @@ def operating_points(
         fakes: ``(F,)`` P(fake) of fakes, or None.
         source: The name of the data.
         target_fprs: In the order wanted.
-        few: A target of fewer reals than :func:`least_reals`, where the threshold stands above
-            all of them whatever the target, is refused, or kept with its wide interval.
         real_weights: ``(R,)``, for shares; the interval counts reals.
         fake_weights: ``(F,)``.
         sha256: Of the data.
@@ -92,8 +88,7 @@ def operating_points(
         _check_target(target)
     of_reals = _probabilities(reals, 0)
     of_fakes = None if fakes is None else _probabilities(fakes, 1)
-    if few == "refuse":
-        check_enough(len(of_reals), target_fprs)
+    check_enough(len(of_reals), target_fprs)
     count = {"n_real": len(of_reals), "n_fake": 0 if of_fakes is None else len(of_fakes)}
     points = []
     for target in target_fprs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from unmask.models.configuration import DetectorSpec, Recipe
 from unmask.train.config import to_yaml
@@ -143,7 +143,8 @@ def _choice(trained: Finetuned) -> str:
     )
     return (
         f"Frames of one video count once, by their mean. Of the weights {kept}.\n\n"
-        f"Temperature {spec.temperature:.3f}. Operating points:\n\n{_points(spec)}"
+        f"Temperature {spec.temperature:.3f}. Operating points:\n\n"
+        f"{_points(spec, trained.points_left_out)}"
     )
 
 
@@ -193,17 +194,21 @@ def _notes(probe: Probe, spec: DetectorSpec) -> str:
         f"{len(probe.tried) + probe.searched} combinations, so the numbers are slightly "
         "optimistic. Altered copies are mirrored, shrunk, blurred, lightened and recompressed by "
         "chance, as sharing does."
-        f"{whole}\n\nTemperature {spec.temperature:.3f}. Operating points:\n\n{_points(spec)}\n\n"
-        f"At the first one, of single validation pictures: {shares}."
+        f"{whole}\n\nTemperature {spec.temperature:.3f}. Operating points:\n\n"
+        f"{_points(spec, probe.points_left_out)}\n\n"
+        f"At {'the first one' if spec.operating_points else 'P(fake) 0.5'}, of single validation "
+        f"pictures: {shares}."
     )
 
 
-def _points(spec: DetectorSpec) -> str:
-    return "\n".join(
+def _points(spec: DetectorSpec, left_out: Sequence[str]) -> str:
+    """A line for each, and for each that is missing."""
+    found = [
         f"- `{point.name}`: fake from P(fake) {point.fake_at:.3f}, real below "
         f"{point.real_below:.3f}, inconclusive between ({point.source})"
         for point in spec.operating_points
-    )
+    ]
+    return "\n".join([*found, *(f"- {sentence}" for sentence in left_out)])
 
 
 def _of_data(counts: Mapping[str, int], left: int, terms: str) -> str:

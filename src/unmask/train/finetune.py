@@ -95,6 +95,8 @@ class Finetuned:
     """Samples with a crop, by part, data set and class."""
     left_out: tuple[tuple[str, str], ...]
     """Source and reason of samples that gave no crop, or whose bytes are in validation too."""
+    points_left_out: tuple[str, ...]
+    """A sentence for each operating point that is missing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -340,19 +342,28 @@ def _finished(job: _Job, selection: Selection, setting: Setting) -> Finetuned:
     model.to("cpu")
     temperature = fit_temperature(logits, val)
     source = f"validation part of {job.options.data_name}"
+    points = operating_points(sigmoid(logits / temperature), val, source=source)
     validation = validate(logits, val)
     left_out = _left_out(data)
     counts = counted((*data.train.samples, *val))
     spec = replace(
         model.spec,
         temperature=temperature,
-        operating_points=operating_points(sigmoid(logits / temperature), val, source=source),
+        operating_points=points.points,
         training=_record(job, selection, setting, validation, counts, left_out),
         license=job.options.license,
     )
     plain = assemble(model.backbone, model.head, spec)
     return Finetuned(
-        plain, job.config, job.start.base, state, selection, validation, counts, left_out
+        plain,
+        job.config,
+        job.start.base,
+        state,
+        selection,
+        validation,
+        counts,
+        left_out,
+        points.left_out,
     )
 
 

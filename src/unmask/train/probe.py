@@ -13,7 +13,7 @@ import numpy.typing as npt
 from unmask.errors import ConfigError
 from unmask.evaluate import calibration, thresholds
 from unmask.evaluate.table import rows_hash
-from unmask.evaluate.thresholds import weighted_quantile
+from unmask.evaluate.thresholds import least_reals, weighted_quantile
 from unmask.train.data import cell_weights, unit
 from unmask.train.features import hashes_of
 from unmask.types import OperatingPoint, Sample
@@ -21,6 +21,7 @@ from unmask.types import OperatingPoint, Sample
 __all__ = [
     "Fit",
     "Head",
+    "Points",
     "Row",
     "Standard",
     "Validation",
@@ -35,6 +36,14 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 Fit = Literal["logistic", "lda"]
 """How a head comes about: logistic regression, or a linear discriminant with shrinkage."""
+
+TARGETS = (0.05, 0.01)
+"""False-positive rates of the operating points, that of the default one first."""
+
+_WITHOUT_POINTS = (
+    "until `unmask calibrate` stores an operating point, P(fake) from 0.5 is called fake and the "
+    "rest real: no false-positive rate is known"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +84,16 @@ class Validation:
     def macro_auc(self) -> float:
         """Mean of the rows' AUC: what candidates are chosen by."""
         return float(np.mean([row.auc for row in self.rows]))
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Operating points, and why others are none."""
+
+    points: tuple[OperatingPoint, ...]
+    """May be empty: then the detector calls fake what has a P(fake) of one half."""
+    left_out: tuple[str, ...]
+    """A sentence for each that is missing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,37 +261,58 @@ def fit_temperature(logits: Array, samples: Sequence[Sample]) -> float:
     return calibration.fit_temperature(logits, _labels(samples), cell_weights(samples))
 
 
-def operating_points(
-    p_fake: Array, samples: Sequence[Sample], *, source: str
-) -> tuple[OperatingPoint, ...]:
+def operating_points(p_fake: Array, samples: Sequence[Sample], *, source: str) -> Points:
     """Thresholds at named error rates on the validation part; the first one is the default.
 
     ``fpr5`` calls fake what 5 % of the reals reach, and real what 5 % of the fakes stay below;
-    ``fpr1`` the same at 1 %; classes and data sets count alike. Few reals are no reason to stop a
-    training: the interval of the point says how little it then means. Each carries how many
-    samples it was chosen on, their data sets, and the hash of their files, labels and data sets,
-    made as that of a table of scores.
+    ``fpr1`` the same at 1 %; classes and data sets count alike. A rate that the reals cannot
+    resolve (:func:`unmask.evaluate.thresholds.least_reals`) is left out with a sentence, as a
+    calibration refuses it; it is no reason to stop a training. Each point carries how many samples
+    it was chosen on, their data sets, and the hash of their files, labels and data sets, made as
+    that of a table of scores.
     """
-    labels, weights = _labels(samples), cell_weights(samples)
+    labels, weights, hashes = _labels(samples), cell_weights(samples), hashes_of(samples, None)
     real, fake = labels == 0, labels == 1
-    return thresholds.operating_points(
+    n_real = _independent_reals(samples, hashes)
+    kept = [target for target in TARGETS if least_reals(target) <= n_real]
+    left_out = tuple(_too_few(target, n_real) for target in TARGETS if target not in kept)
+    if not kept:
+        return Points((), (*left_out, _WITHOUT_POINTS))
+    points = thresholds.operating_points(
         p_fake[real],
         p_fake[fake],
         source=source,
-        target_fprs=(0.05, 0.01),
-        few="keep",
+        target_fprs=kept,
         real_weights=weights[real],
         fake_weights=weights[fake],
-        sha256=_data_hash(samples),
+        sha256=_data_hash(samples, hashes),
         datasets=[sample.dataset for sample in samples],
+    )
+    return Points(points, left_out)
+
+
+def _independent_reals(samples: Sequence[Sample], hashes: Sequence[str]) -> int:
+    """How many reals can be wrong by themselves: groups, or distinct files where fewer."""
+    pairs = [pair for pair in zip(samples, hashes, strict=True) if pair[0].label == 0]
+    files = {sha256 or str(sample.path) for sample, sha256 in pairs}
+    groups = {
+        (sample.dataset, sample.group or sample.video or str(sample.path)) for sample, _ in pairs
+    }
+    return min(len(files), len(groups))
+
+
+def _too_few(target: float, n_real: int) -> str:
+    return (
+        f"no operating point at {100 * target:.3g} % false alarms: it needs {least_reals(target)} "
+        f"reals for validation (videos, identities, or pictures by themselves), {n_real} are there"
     )
 
 
-def _data_hash(samples: Sequence[Sample]) -> str:
+def _data_hash(samples: Sequence[Sample], hashes: Sequence[str]) -> str:
     """Of the files that were judged by; one that is gone counts by its name."""
     return rows_hash(
         (sha256, sample.source, -1 if sample.label is None else sample.label, sample.dataset)
-        for sha256, sample in zip(hashes_of(samples, None), samples, strict=True)
+        for sha256, sample in zip(hashes, samples, strict=True)
     )
 
 

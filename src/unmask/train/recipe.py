@@ -23,6 +23,7 @@ from unmask.models.configuration import (
 )
 from unmask.models.features import prefix_tokens
 from unmask.models.modeling import UnmaskForImageClassification, assemble
+from unmask.pipeline import FIXED_HALF
 from unmask.prepare import Stage
 from unmask.preprocess import Preprocess
 from unmask.train.data import counted
@@ -115,6 +116,8 @@ class Probe:
     """Share of validation samples per true class and verdict at the default operating point."""
     searched: int = 0
     """Combinations that a search tried before on the same validation samples."""
+    points_left_out: tuple[str, ...] = ()
+    """A sentence for each operating point that is missing."""
 
 
 def default_features(config: object) -> tuple[tuple[str, ...], ...]:
@@ -253,14 +256,14 @@ def _calibrated(
     logits = head(part.val.matrix(chosen.features))
     temperature = fit_temperature(logits, val)
     p_fake = 0.5 * (1 + np.tanh(logits / temperature / 2))  # as Detector.p_fake, never overflows
-    points = operating_points(p_fake, val, source=f"validation part of {data_name}")
+    found = operating_points(p_fake, val, source=f"validation part of {data_name}")
     everything = (*part.train.samples, *part.val.samples)
     counts = counted(everything)
     left_out = tuple(
         (sample.source, reason.code)
         for sample, reason in (*part.train.left_out, *part.val.left_out)
     )
-    outcomes = _outcomes(p_fake, val, points[0])
+    outcomes = _outcomes(p_fake, val, next(iter(found.points), FIXED_HALF))
     spec = DetectorSpec(
         backbone_config={},
         features=chosen.features,
@@ -269,7 +272,7 @@ def _calibrated(
         domain="face" if options.faces else "image",
         face=stage.face if options.faces else None,
         temperature=temperature,
-        operating_points=points,
+        operating_points=found.points,
         backbone_source=source,
         training={
             "recipe": "probe",
@@ -287,7 +290,16 @@ def _calibrated(
         license=options.license,
     )
     model = _model(head, spec, tower)
-    return Probe(model, chosen, tried, whole, counts, left_out, outcomes)
+    return Probe(
+        model,
+        chosen,
+        tried,
+        whole,
+        counts,
+        left_out,
+        outcomes,
+        points_left_out=found.left_out,
+    )
 
 
 def _model(head: Head, spec: DetectorSpec, tower: Tower) -> UnmaskForImageClassification:
