@@ -202,7 +202,7 @@ def train_command(cell: Cell, learnt: Path, out: Path, given: argparse.Namespace
     if not cell.recipe.tuned:
         return command
     command += ["--steps", str(given.steps), "--batch-size", str(given.batch_size)]
-    command += ["--set", f"warmup_epochs={0.1:g}", "--set", "checkpoint_steps=50"]
+    command += ["--set", "warmup_epochs=0.3", "--set", "checkpoint_steps=50"]
     begun = out.with_name(f"{out.name}.training") / "checkpoint.pt"
     return [*command, *(["--resume"] if begun.exists() else [])]
 
