@@ -91,7 +91,7 @@ def batches(ready: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
 
 def ordered(
     function: Callable[[T], R], items: Iterable[T], workers: int, window: int
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """``map`` by threads: same order, at most ``window`` results begun and not yet taken."""
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="unmask-prepare")

@@ -29,7 +29,8 @@ from unmask.models.backbone import extract
 from unmask.models.features import feature_width
 from unmask.prepare import Prepared, Stage
 from unmask.train.augment import augmenter
-from unmask.types import Reason, Sample
+from unmask.train.lanes import side_by_side
+from unmask.types import Image, Reason, Sample
 
 __all__ = ["Features", "Rows", "Tower", "features_of", "hashes_of"]
 
@@ -86,7 +87,7 @@ class Rows:
     def __init__(self, folder: Path, width: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._keys_path, self._rows_path = folder / "keys.txt", folder / "rows.f16"
-        self._width = width
+        self.width = width
         text = self._keys_path.read_text("ascii") if self._keys_path.exists() else ""
         keys = text.split("\n")[:-1]
         if len(text) > len(keys) * self._KEY_BYTES:  # a key cut short by a dying process
@@ -111,7 +112,7 @@ class Rows:
                 "holds (65504); take another feature, or check the weights"
             )
         with self._rows_path.open("r+b" if self._rows_path.exists() else "w+b") as file:
-            file.seek(len(self._index) * self._width * 2)
+            file.seek(len(self._index) * self.width * 2)
             file.write(stored.tobytes())
         with self._keys_path.open("a", encoding="ascii", newline="\n") as file:
             file.writelines(f"{key}\n" for key in keys)
@@ -121,8 +122,8 @@ class Rows:
     def take(self, keys: Sequence[str]) -> npt.NDArray[np.float32]:
         """The rows of these keys, ``(len(keys), width)``."""
         if not keys:
-            return np.empty((0, self._width), np.float32)
-        shape = (len(self._index), self._width)
+            return np.empty((0, self.width), np.float32)
+        shape = (len(self._index), self.width)
         rows = np.memmap(self._rows_path, np.float16, mode="r", shape=shape)
         return np.asarray(rows[[self._index[key] for key in keys]], np.float32)
 
@@ -206,39 +207,52 @@ def _fill(
 ) -> dict[Path, Reason]:
     """Compute and store the missing rows; the reasons of those that cannot be, by path."""
     failed: dict[Path, Reason] = {}
-    ready = prepare_all(samples, stage, workers=tower.workers, waiting=2 * tower.batch_size)
-    with closing(ready):
-        for batch in batches(ready, tower.batch_size):
-            good = [prepared for prepared in batch if prepared.pixels]
+    names = list(stores)
+
+    def compute(batch: list[Prepared]) -> tuple[list[Prepared], npt.NDArray[np.float32]]:
+        images = [each.pixels[0] for each in batch if each.pixels]
+        return batch, _values(images, names, tower, stage)
+
+    ready = prepare_all(samples, stage, workers=tower.workers, waiting=4 * tower.batch_size)
+    computed = side_by_side(compute, batches(ready, tower.batch_size), tower.device)
+    with closing(ready), closing(computed):
+        for batch, values in computed:
             for prepared in batch:
                 if not prepared.pixels:
                     failed[prepared.sample.path] = prepared.reasons[-1]
-            if good:
-                _store(good, stores, tower, stage)
+            _store([prepared for prepared in batch if prepared.pixels], values, stores)
             for _ in batch:
                 advance()
     return failed
 
 
-def _store(
-    good: Sequence[Prepared], stores: Mapping[str, Rows], tower: Tower, stage: Stage
-) -> None:
-    pixels = stage.preprocess.normalize(np.stack([prepared.pixels[0] for prepared in good]))
-    names = list(stores)
+def _values(
+    images: Sequence[Image], names: Sequence[str], tower: Tower, stage: Stage
+) -> npt.NDArray[np.float32]:
+    """The named features side by side, ``(len(images), sum of widths)``."""
+    if not images:
+        return np.empty((0, feature_width(tower.model.config, names)), np.float32)
+    pixels = torch.from_numpy(stage.preprocess.normalize(np.stack(images)))
     with torch.inference_mode():
-        batch = torch.from_numpy(pixels).to(tower.device, tower.dtype)
-        values = extract(tower.model, batch, names).float().cpu().numpy()
+        values = extract(tower.model, pixels.to(tower.device, tower.dtype), names)
+    result: npt.NDArray[np.float32] = values.float().cpu().numpy()
+    return result
+
+
+def _store(
+    good: Sequence[Prepared], values: npt.NDArray[np.float32], stores: Mapping[str, Rows]
+) -> None:
     start = 0
-    for name, rows in stores.items():
-        width = feature_width(tower.model.config, [name])
+    for rows in stores.values():
+        stop = start + rows.width
         fresh = [
-            (prepared.sha256, values[row, start : start + width])
+            (prepared.sha256, values[row, start:stop])
             for row, prepared in enumerate(good)
             if prepared.sha256 is not None and prepared.sha256 not in rows
         ]
         if fresh:
             rows.add([key for key, _ in fresh], np.stack([value for _, value in fresh]))
-        start += width
+        start = stop
 
 
 def hashes_of(samples: Iterable[Sample], workers: int | None) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,7 @@ from unmask.preprocess import Preprocess
 from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops
 from unmask.train.features import Tower
+from unmask.train.lanes import side_by_side
 from unmask.train.probe import fit_head, fit_temperature, validate
 from unmask.types import FaceSpec, Image
 
@@ -123,19 +126,27 @@ def over_crops(
     """
     wanted = range(len(crops.samples)) if indices is None else indices
     taken = picture or (lambda index: crops[index].image)
-    images = ordered(taken, wanted, max(1, workers), 2 * batch_size)
+
+    def one(images: list[Image]) -> npt.NDArray[np.float32]:
+        pixels = torch.from_numpy(preprocess.normalize(np.stack(images))).to(device)
+        with torch.inference_mode():
+            result: npt.NDArray[np.float32] = compute(pixels).float().cpu().numpy()
+        return result
+
     rows: list[npt.NDArray[np.float32]] = []
-    waiting: list[npt.NDArray[np.uint8]] = []
-    for number, image in enumerate(images, start=1):
-        waiting.append(image)
-        if len(waiting) == batch_size or number == len(wanted):
-            pixels = torch.from_numpy(preprocess.normalize(np.stack(waiting))).to(device)
-            with torch.inference_mode():
-                rows.append(compute(pixels).float().cpu().numpy())
-            for _ in waiting:
+    ready = ordered(taken, wanted, max(1, workers), 4 * batch_size)
+    computed = side_by_side(one, _groups(ready, batch_size), device)
+    with closing(ready), closing(computed):
+        for values in computed:
+            rows.append(values)
+            for _ in values:
                 advance()
-            waiting = []
     return np.concatenate(rows) if rows else np.empty(0, np.float32)
+
+
+def _groups(images: Iterator[Image], size: int) -> Iterator[list[Image]]:
+    while group := list(islice(images, size)):
+        yield group
 
 
 def warm_head(
