@@ -43,7 +43,8 @@ def train(
         typer.Option(help="Built-in name, model folder, or Hub id; only its tower is used."),
     ] = None,
     faces: Annotated[
-        Literal["largest", "none"] | None, typer.Option(help="Learn from faces or whole pictures.")
+        Literal["largest", "none", "both"] | None,
+        typer.Option(help="Learn from the largest faces, from whole pictures, or from both."),
     ] = None,
     scale: Annotated[
         list[float] | None,

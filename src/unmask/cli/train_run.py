@@ -94,6 +94,11 @@ def run_probe(command: Command, *, views: int | None, whole: bool, resume: bool,
         raise ConfigError("a probe has neither --resume nor --as adapter; name another --recipe")
     said: dict[str, Any] = {"backbone": "builtin", "faces": "largest", "seed": 0, "batch_size": 32}
     said |= {**command.file, **command.flags}
+    if said["faces"] == "both":
+        raise ConfigError(
+            "a probe learns from faces or from whole pictures, not from both; name another "
+            "--recipe, or --faces largest (--compare-whole measures whole pictures beside it)"
+        )
     _check_output(command, command.output)
     lists = command.features or ((tuple(said["features"]),) if "features" in said else ())
     given = command.scales or ((said["crop_scale"],) if "crop_scale" in said else ())

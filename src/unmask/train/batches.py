@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from unmask.train.sampling import slot_rng
 from unmask.types import Image
 
 __all__ = ["Batch", "Batches", "Change", "Share", "crop_batches", "tensor_batches"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 Change = Callable[[CachedCrop, bool, np.random.Generator], Image]
 """Given a crop, whether it is to be blended with itself, and where chance comes from: the altered
@@ -79,12 +83,17 @@ def crop_batches(
 
     def batches(first: int, share: Share) -> Iterator[Batch]:
         size = batch_size // share.count
-        with closing(_each(one, _slots(first, share, batch_size), workers, 2 * size)) as ready:
-            while True:
-                made = list(islice(ready, size))
-                pixels = preprocess.normalize(np.stack([image for image, _ in made]))
-                labels = torch.tensor([label for _, label in made], dtype=torch.float32)
-                yield Batch(torch.from_numpy(pixels), labels)
+        slots = _slots(first, share, batch_size)
+        with closing(_each(one, slots, workers, workers + 2 * size)) as ready:
+            groups = iter(lambda: list(islice(ready, size)), [])
+            # A thread of its own makes the next tensor while the last one is computed with.
+            with closing(_each(together, groups, min(1, workers), 2)) as made:
+                yield from made
+
+    def together(group: list[tuple[Image, int]]) -> Batch:
+        pixels = preprocess.normalize(np.stack([image for image, _ in group]))
+        labels = torch.tensor([label for _, label in group], dtype=torch.float32)
+        return Batch(torch.from_numpy(pixels), labels)
 
     return batches
 
@@ -109,10 +118,10 @@ def tensor_batches(pixels: Tensor, labels: Tensor) -> Batches:
 
 
 def _each(
-    one: Callable[[int], tuple[Image, int]], slots: Iterator[int], workers: int, ahead: int
-) -> Generator[tuple[Image, int], None, None]:
-    """The result of each slot, in order; threads work ahead of what is taken."""
-    yield from ordered(one, slots, workers, workers + ahead) if workers else map(one, slots)
+    function: Callable[[T], R], items: Iterable[T], workers: int, window: int
+) -> Generator[R, None, None]:
+    """The result of each item, in order; threads work ahead of what is taken."""
+    yield from ordered(function, items, workers, window) if workers else map(function, items)
 
 
 def _slots(first: int, share: Share, batch_size: int) -> Iterator[int]:

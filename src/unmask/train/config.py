@@ -56,8 +56,9 @@ class TrainConfig:
     """Of ``lora``, likewise."""
 
     # What it sees
-    faces: Literal["largest", "none"] = "largest"
-    """``largest`` learns from aligned faces, ``none`` from whole pictures."""
+    faces: Literal["largest", "none", "both"] = "largest"
+    """``largest`` learns from aligned faces, ``none`` from whole pictures, ``both`` from the face
+    and the whole of each picture, see :mod:`unmask.train.domains`."""
     crop_scale: float = 1.3
     """How much wider than the bare face template a crop is."""
     least_face_px: float = 32.0

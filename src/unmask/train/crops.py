@@ -52,7 +52,8 @@ class Crops:
     hashes: tuple[str, ...]
     """Of the samples' content, in their order."""
     left_out: tuple[tuple[Sample, Reason], ...]
-    folder: Path
+    files: tuple[Path, ...]
+    """Where the crops are, in the same order."""
 
     def __getitem__(self, index: int) -> CachedCrop:
         """The crop of a sample.
@@ -60,11 +61,13 @@ class Crops:
         Raises:
             OutputError: If its file was removed or damaged since.
         """
-        found = _read(_file(self.folder, self.hashes[index]))
+        file = self.files[index]
+        found = _read(file)
         if found is None:
             raise OutputError(
-                f"the crop of {self.samples[index].source} is gone from the cache {self.folder}, "
-                "or damaged; run the command again (--resume goes on where it stopped)"
+                f"the crop of {self.samples[index].source} is gone from the cache "
+                f"{file.parent.parent}, or damaged; run the command again (--resume goes on where "
+                "it stopped)"
             )
         return found
 
@@ -118,7 +121,10 @@ def crops_of(
         else:
             left_out.append((sample, reason))
     return Crops(
-        tuple(sample for sample, _ in kept), tuple(key for _, key in kept), tuple(left_out), folder
+        samples=tuple(sample for sample, _ in kept),
+        hashes=tuple(key for _, key in kept),
+        left_out=tuple(left_out),
+        files=tuple(_file(folder, key) for _, key in kept),
     )
 
 

@@ -26,18 +26,19 @@ from unmask.train.batches import Change, crop_batches
 from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops, crops_of
 from unmask.train.data import apart, counted
+from unmask.train.domains import joined, order_of, validate_domains
 from unmask.train.features import hashes_of
 from unmask.train.loop import Forward, Report, fit
 from unmask.train.optimizer import Plan
 from unmask.train.place import new_place
-from unmask.train.probe import Validation, fit_temperature, operating_points, validate
+from unmask.train.probe import Validation, fit_temperature, operating_points
 from unmask.train.recipe import Progress
-from unmask.train.sampling import at_most_frames, sampler
+from unmask.train.sampling import at_most_frames
 from unmask.train.selection import Selection
 from unmask.train.start import (
     Start,
     check_classes,
-    input_stage,
+    input_stages,
     over_crops,
     plain_start,
     warm_head,
@@ -173,11 +174,11 @@ def finetune(
     """
     place = new_place(options.device)
     change = change_of(config)
-    stage, start = _start(config, options)
+    stages, start = _start(config, options)
     with place.main_process_first():  # the others find the crops in the cache
-        data = _data(samples, config, options, stage, progress)
-    order = sampler(data.train.samples, config.sampling, config.seed, config.self_blended)
-    job = _Job(config, options, place, stage, start, data)
+        data = _data(samples, config, options, stages, progress)
+    order = order_of(data.train.samples, config)
+    job = _Job(config, options, place, stages[0], start, data)
     setting = Setting(config, data.sha256, start.base.sha256 or "", options.command, versions())
     folder = RunFolder(options.folder)
     going_on = _begin(folder, setting, options, place)
@@ -190,7 +191,7 @@ def finetune(
     return _finished(job, selection, setting) if place.is_main_process else None
 
 
-def _start(config: TrainConfig, options: FinetuneOptions) -> tuple[Stage, Start]:
+def _start(config: TrainConfig, options: FinetuneOptions) -> tuple[tuple[Stage, ...], Start]:
     tower, published, source = load_tower(
         config.backbone,
         features=config.features,
@@ -201,14 +202,14 @@ def _start(config: TrainConfig, options: FinetuneOptions) -> tuple[Stage, Start]
         batch_size=config.batch_size,
         workers=options.workers,
     )
-    stage = input_stage(config, published)
-    start = plain_start(tower, source, config, stage)
+    stages = input_stages(config, published)
+    start = plain_start(tower, source, config, stages[0])
     if options.adapter and not start.whole:
         raise ConfigError(
             f"the features {', '.join(config.features)} leave blocks of {source.id} out, and an "
             "adapter needs the tower as it was published; save it merged, or take a later feature"
         )
-    return stage, start
+    return stages, start
 
 
 def _begin(
@@ -226,7 +227,7 @@ def _data(
     samples: Sequence[Sample],
     config: TrainConfig,
     options: FinetuneOptions,
-    stage: Stage,
+    stages: Sequence[Stage],
     progress: Progress,
 ) -> _Data:
     thinned = at_most_frames(samples, config.frames_per_video)
@@ -236,16 +237,20 @@ def _data(
     crops: dict[str, Crops] = {}
     for part in ("train", "val"):
         own = [sample for sample in kept if sample.split == part]
-        with progress(f"crops, {part}", len(own)) as advance:
-            crops[part] = crops_of(
-                own,
-                [key_of[id(sample)] for sample in own],
-                stage,
-                cache=options.cache,
-                workers=options.workers,
-                advance=advance,
-            )
-        check_classes(crops[part], part)
+        found = []
+        for stage in stages:
+            with progress(f"crops, {part}, {stage.describe()}", len(own)) as advance:
+                one = crops_of(
+                    own,
+                    [key_of[id(sample)] for sample in own],
+                    stage,
+                    cache=options.cache,
+                    workers=options.workers,
+                    advance=advance,
+                )
+            check_classes(one, part)
+            found.append(one)
+        crops[part] = found[0] if len(found) == 1 else joined(*found)
     sha256 = _data_sha256(crops["train"], crops["val"])
     return _Data(crops["train"], crops["val"], tuple(repeated), sha256)
 
@@ -307,7 +312,7 @@ def _fit(
         Plan.of(config, len(data.train.samples)),
         place=job.place,
         folder=folder,
-        evaluate=lambda forward: validate(_shared_logits(job, forward), data.val.samples),
+        evaluate=lambda forward: validate_domains(_shared_logits(job, forward), data.val.samples),
         resume=going_on,
         report=report,
     )
@@ -343,7 +348,7 @@ def _finished(job: _Job, selection: Selection, setting: Setting) -> Finetuned:
     temperature = fit_temperature(logits, val)
     source = f"validation part of {job.options.data_name}"
     points = operating_points(sigmoid(logits / temperature), val, source=source)
-    validation = validate(logits, val)
+    validation = validate_domains(logits, val)
     left_out = _left_out(data)
     counts = counted((*data.train.samples, *val))
     spec = replace(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +29,13 @@ from unmask.prepare import Stage
 from unmask.preprocess import Preprocess
 from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops
+from unmask.train.domains import validate_domains
 from unmask.train.features import Tower
 from unmask.train.lanes import side_by_side
-from unmask.train.probe import fit_head, fit_temperature, validate
+from unmask.train.probe import fit_head, fit_temperature
 from unmask.types import FaceSpec, Image
 
-__all__ = ["Start", "check_classes", "input_stage", "over_crops", "plain_start", "warm_head"]
+__all__ = ["Start", "check_classes", "input_stages", "over_crops", "plain_start", "warm_head"]
 
 _STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)
 """Of the probe that the head starts from: values of scikit-learn's ``C`` to choose from."""
@@ -52,8 +54,11 @@ class Start:
     """Whether the tower is the one that was published, with none of its blocks left out."""
 
 
-def input_stage(config: TrainConfig, published: Preprocess) -> Stage:
-    """What happens to a picture before the tower: the same that runs when the detector is used."""
+def input_stages(config: TrainConfig, published: Preprocess) -> tuple[Stage, ...]:
+    """What happens to a picture before the tower: the same that runs when the detector is used.
+
+    Of ``both`` there are two: that of faces, then that of whole pictures.
+    """
     height, width = config.resolution or published.height, config.resolution or published.width
     preprocess = replace(
         published,
@@ -62,13 +67,19 @@ def input_stage(config: TrainConfig, published: Preprocess) -> Stage:
         mean=config.mean or published.mean,
         std=config.std or published.std,
     )
-    return Stage(
-        mode=config.faces,
-        face=FaceSpec("yunet", config.crop_scale, height, antialias=True),
-        preprocess=preprocess,
-        limits=Limits(),
-        max_faces=1,
-        min_face_px=config.least_face_px,
+    face = FaceSpec("yunet", config.crop_scale, height, antialias=True)
+    modes: tuple[Literal["largest", "none"], ...]
+    modes = ("largest", "none") if config.faces == "both" else (config.faces,)
+    return tuple(
+        Stage(
+            mode=mode,
+            face=face,
+            preprocess=preprocess,
+            limits=Limits(),
+            max_faces=1,
+            min_face_px=config.least_face_px,
+        )
+        for mode in modes
     )
 
 
@@ -173,7 +184,7 @@ def warm_head(
     found = []
     for strength in _STRENGTHS:
         head = fit_head(x_train, train.samples, strength=strength, common=True)
-        found.append((validate(head(x_val), val.samples).macro_auc, head))
+        found.append((validate_domains(head(x_val), val.samples).macro_auc, head))
     score, head = max(found, key=lambda pair: pair[0])
     temperature = fit_temperature(head(x_val), val.samples)
     linear = model.head.linear

@@ -1,0 +1,82 @@
+"""Aligned faces and whole pictures of the same samples, learnt by one detector (``faces: both``).
+
+A sample then gives two crops. That of the whole picture stands for itself in a data set of its own,
+so that it is balanced, measured and listed apart from the face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from unmask.train.config import TrainConfig
+from unmask.train.crops import Crops
+from unmask.train.probe import Array, Validation, validate
+from unmask.train.sampling import sampler
+from unmask.types import Sample
+
+__all__ = ["as_whole_picture", "domains_of", "joined", "order_of", "validate_domains"]
+
+_WHOLE = " (whole pictures)"
+
+
+def as_whole_picture(sample: Sample) -> Sample:
+    """The sample as one of the data set of whole pictures."""
+    return replace(sample, dataset=f"{sample.dataset or 'data'}{_WHOLE}")
+
+
+def domains_of(samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
+    """The numbers of the samples that stand for faces, and of those for whole pictures."""
+    whole = [sample.dataset.endswith(_WHOLE) for sample in samples]
+    numbers = range(len(samples))
+    return [n for n in numbers if not whole[n]], [n for n in numbers if whole[n]]
+
+
+def joined(faces: Crops, whole: Crops) -> Crops:
+    """Crops of faces, then those of whole pictures; what gave neither is listed once."""
+    failed = {(sample.path, reason.code) for sample, reason in faces.left_out}
+    others = [each for each in whole.left_out if (each[0].path, each[1].code) not in failed]
+    return Crops(
+        samples=(*faces.samples, *map(as_whole_picture, whole.samples)),
+        hashes=(*faces.hashes, *whole.hashes),
+        left_out=(*faces.left_out, *others),
+        files=(*faces.files, *whole.files),
+    )
+
+
+def order_of(samples: Sequence[Sample], config: TrainConfig) -> Callable[[int], int]:
+    """From the number of a slot to that of its crop, as :func:`unmask.train.sampling.sampler`.
+
+    Where there are both, faces and whole pictures come in turn, a real and a fake of each. Blended
+    with themselves are faces alone: of whole pictures no landmarks are kept. So among whole
+    pictures the fakes are all true ones, and neither domain has more fakes than the other.
+    """
+    faces, whole = domains_of(samples)
+    of_faces, of_whole = ([samples[number] for number in each] for each in (faces, whole))
+    how, seed, blended = config.sampling, config.seed, config.self_blended
+    if not (faces and whole):
+        return sampler(samples, how, seed, blended)
+    face_at, whole_at = sampler(of_faces, how, seed, blended), sampler(of_whole, how, seed)
+
+    def at(slot: int) -> int:
+        turn, second = divmod(slot, 2)
+        inner = turn // 2 * 2 + second
+        if turn % 2:
+            return whole[whole_at(inner)]
+        is_blend, number = divmod(face_at(inner), len(faces))
+        return faces[number] + is_blend * len(samples)
+
+    return at
+
+
+def validate_domains(logits: Array, samples: Sequence[Sample]) -> Validation:
+    """As :func:`unmask.train.probe.validate`, faces and whole pictures each by themselves."""
+    found = [
+        validate(np.asarray(logits)[numbers], [samples[number] for number in numbers])
+        for numbers in domains_of(samples)
+        if numbers
+    ]
+    recall = float(np.mean([each.recall_at_fpr5 for each in found]))
+    return Validation(tuple(row for each in found for row in each.rows), recall)
