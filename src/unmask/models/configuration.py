@@ -31,6 +31,7 @@ __all__ = [
     "Recipe",
     "Tuning",
     "UnmaskConfig",
+    "WholePictures",
     "backbone_config_of",
     "read_spec",
     "tower_config",
@@ -119,6 +120,14 @@ class AdapterSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class WholePictures:
+    """How the logits of whole pictures are read, by a detector of faces that learnt from both."""
+
+    temperature: float = 1.0
+    operating_points: tuple[OperatingPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorSpec:
     """Everything that ``config.json`` says, checked."""
 
@@ -133,6 +142,8 @@ class DetectorSpec:
     calibration_record: Mapping[str, Any] = field(default_factory=dict)
     """How temperature and operating points came about, where ``unmask calibrate`` chose them."""
     operating_points: tuple[OperatingPoint, ...] = ()
+    whole_pictures: WholePictures | None = None
+    """Of domain ``face``; None where it learnt from faces alone."""
     backbone_source: BackboneSource | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     license: str = ""
@@ -153,6 +164,7 @@ class DetectorSpec:
             face=None if self.face is None else asdict(self.face),
             calibration={"temperature": self.temperature, **record},
             operating_points=[asdict(point) for point in self.operating_points],
+            whole_pictures=None if self.whole_pictures is None else asdict(self.whole_pictures),
             backbone_source=None if source is None else asdict(source),
             training=dict(self.training),
             license=self.license,
@@ -181,6 +193,7 @@ class UnmaskConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is u
         face: dict[str, Any] | None = None,
         calibration: dict[str, Any] | None = None,
         operating_points: list[dict[str, Any]] | None = None,
+        whole_pictures: dict[str, Any] | None = None,
         backbone_source: dict[str, Any] | None = None,
         training: dict[str, Any] | None = None,
         license: str = "",  # noqa: A002, RUF100  # the key's name in model cards
@@ -200,6 +213,8 @@ class UnmaskConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is u
         # Not a field of its own: transformers takes a bare `temperature` for text generation's.
         self.calibration = calibration
         self.operating_points = operating_points
+        if whole_pictures is not None:  # most folders have none, and keep the bytes they had
+            self.whole_pictures = whole_pictures
         self.backbone_source = backbone_source
         self.training = training
         self.license = license
@@ -243,6 +258,7 @@ def read_spec(config: UnmaskConfig) -> DetectorSpec:
         temperature=field_checks.temperature(_mapping(config, "calibration")),
         calibration_record=_record(_mapping(config, "calibration")),
         operating_points=tuple(field_checks.point(one) for one in points),
+        whole_pictures=_whole_pictures(config),
         backbone_source=None if source is None else _source("backbone_source", source),
         training=training,
         license=config.license,
@@ -355,6 +371,27 @@ def _adapter(values: Mapping[str, Any]) -> AdapterSpec:
             "trained cannot be told; save the adapter again"
         )
     return replace(spec, changed=tuple(changed))
+
+
+def _whole_pictures(config: UnmaskConfig) -> WholePictures | None:
+    values = getattr(config, "whole_pictures", None)
+    if values is None:
+        return None
+    if config.domain != "face":
+        raise ConfigError(
+            f"config.json: whole_pictures is given, and the domain is {config.domain!r}; it is for "
+            "detectors of faces, those of whole pictures have calibration and operating_points"
+        )
+    spec = field_checks.build(WholePictures, "whole_pictures", values)
+    points: Any = spec.operating_points
+    if not isinstance(points, list | tuple):
+        raise ConfigError(
+            f"config.json: whole_pictures.operating_points is {points!r}; a list was expected"
+        )
+    return WholePictures(
+        temperature=field_checks.temperature(values, "whole_pictures"),
+        operating_points=tuple(field_checks.point(one) for one in points),
+    )
 
 
 def _record(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -43,12 +43,12 @@ def is_number(value: object) -> bool:
     return abs(value) < sys.float_info.max
 
 
-def temperature(values: Mapping[str, Any]) -> float:
+def temperature(values: Mapping[str, Any], where: str = "calibration") -> float:
     """The temperature; ``ConfigError`` unless it is a number that divides logits sensibly."""
     value: Any = values.get("temperature")
     if not is_number(value) or not _COLDEST <= value <= _HOTTEST:
         raise ConfigError(
-            f"config.json: calibration.temperature is {_shown(value)}, not a number of "
+            f"config.json: {where}.temperature is {_shown(value)}, not a number of "
             f"{_COLDEST:g} to {_HOTTEST:g}"
         )
     return float(value)
