@@ -85,6 +85,14 @@ RECIPES = (
         "--set", "self_blended=0.3", about="all weights, 3 of 10 fakes blended of reals",
     ),
     recipe(
+        "full+strong", "full", "--set", "lr=5e-5", "--set", "layer_decay=0.85",
+        "--augmentation", "strong", about="all weights, the augmentation `strong`",
+    ),
+    recipe(
+        "full+equalise", "full", "--set", "lr=5e-5", "--set", "layer_decay=0.85",
+        "--set", "equalise=true", about="all weights, one size and compression for all sources",
+    ),
+    recipe(
         "effort+sbi", "effort", "--set", "optimizer=adam", "--set", "lr=2e-4",
         "--set", "weight_decay=5e-4", "--set", "self_blended=0.3",
         about="the SVD residual, 3 of 10 fakes blended of reals",

@@ -1,16 +1,19 @@
-"""From cached crops to the tensors of a step, made ahead by threads."""
+"""From cached crops to the tensors of a step, made ahead by threads or processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+import multiprocessing
+import signal
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
+from itertools import count, islice
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from unmask.flow import ordered
 from unmask.preprocess import Preprocess
@@ -18,10 +21,16 @@ from unmask.train.crops import CachedCrop, Crops
 from unmask.train.sampling import slot_rng
 from unmask.types import Image
 
-__all__ = ["Batch", "Batches", "Change", "Share", "crop_batches", "tensor_batches"]
-
-T = TypeVar("T")
-R = TypeVar("R")
+__all__ = [
+    "Batch",
+    "Batches",
+    "Change",
+    "Share",
+    "by_processes",
+    "crop_batches",
+    "normalized",
+    "tensor_batches",
+]
 
 Change = Callable[[CachedCrop, bool, np.random.Generator], Image]
 """Given a crop, whether it is to be blended with itself, and where chance comes from: the altered
@@ -41,14 +50,49 @@ class Batch:
     """A process's share of one step."""
 
     pixels: Tensor
-    """``(b, 3, H, W)`` float32."""
+    """``(b, 3, H, W)`` float32; of crops ``(b, H, W, 3)`` uint8, a quarter of the bytes to move."""
     labels: Tensor
     """``(b,)`` float32, 0 real and 1 fake."""
+    preprocess: Preprocess | None = None
+    """What makes the first of the second; None where they are float32."""
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Pixels, normalised, and labels on a device."""
+        pixels, labels = (each.to(device, non_blocking=True) for each in (self.pixels, self.labels))
+        return pixels if self.preprocess is None else normalized(pixels, self.preprocess), labels
 
 
-Batches = Callable[[int, Share], Iterator[Batch]]
+Batches = Callable[[int, Share], Generator[Batch, None, None]]
 """Given the step to begin with and a share: the shares of that step and all after it, without
 end."""
+
+
+def normalized(images: Tensor, preprocess: Preprocess) -> Tensor:
+    """:meth:`Preprocess.normalize` where the images are; on a CPU the same to the bit.
+
+    Args:
+        images: uint8 ``(b, H, W, 3)``.
+        preprocess: Its mean and deviation are used.
+
+    Returns:
+        ``(b, 3, H, W)`` float32.
+    """
+    pairs = list(zip(preprocess.mean, preprocess.std, strict=True))
+    scale = torch.tensor([1 / (255 * std) for _, std in pairs], device=images.device)
+    shift = torch.tensor([mean / std for mean, std in pairs], device=images.device)
+    planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    return planes.mul_(scale[:, None, None]).sub_(shift[:, None, None])
+
+
+def by_processes(device: torch.device) -> bool:
+    """Whether processes alter the crops for this device, in place of threads.
+
+    Beside a CPU that computes, threads do well: it lets go of Python's lock for the most part. To
+    feed a GPU, Python itself is busy all the time, and threads that need its lock between any two
+    of their many short calls wait for it: nine of them altered 474 crops per second beside an
+    H100, where two alone make 900 on a slow CPU.
+    """
+    return device.type == "cuda" and "fork" in multiprocessing.get_all_start_methods()
 
 
 def crop_batches(
@@ -60,8 +104,9 @@ def crop_batches(
     batch_size: int,
     seed: int,
     workers: int,
+    processes: bool = False,
 ) -> Batches:
-    """Batches of altered crops.
+    """Batches of altered crops, the same ones however they are made.
 
     Args:
         crops: Of the training part.
@@ -71,7 +116,8 @@ def crop_batches(
         preprocess: Of the detector.
         batch_size: Of a whole step.
         seed: Of the alterations.
-        workers: Threads; 0 works in the calling thread.
+        workers: Threads or processes; 0 works in the calling thread.
+        processes: See :func:`by_processes`.
     """
 
     def one(slot: int) -> tuple[Image, int]:
@@ -81,21 +127,55 @@ def crop_batches(
             image = preprocess.resize(image)
         return image, 1 if blended else crops.samples[index].label or 0
 
-    def batches(first: int, share: Share) -> Iterator[Batch]:
+    def batches(first: int, share: Share) -> Generator[Batch, None, None]:
+        if processes and workers:
+            for pixels, labels in _loader(one, _steps(first, share, batch_size), workers):
+                yield Batch(pixels, labels, preprocess)
+            return
         size = batch_size // share.count
-        slots = _slots(first, share, batch_size)
-        with closing(_each(one, slots, workers, workers + 2 * size)) as ready:
-            groups = iter(lambda: list(islice(ready, size)), [])
-            # A thread of its own makes the next tensor while the last one is computed with.
-            with closing(_each(together, groups, min(1, workers), 2)) as made:
-                yield from made
-
-    def together(group: list[tuple[Image, int]]) -> Batch:
-        pixels = preprocess.normalize(np.stack([image for image, _ in group]))
-        labels = torch.tensor([label for _, label in group], dtype=torch.float32)
-        return Batch(torch.from_numpy(pixels), labels)
+        slots = (slot for step in _steps(first, share, batch_size) for slot in step)
+        ready = ordered(one, slots, workers, workers + 2 * size) if workers else map(one, slots)
+        with closing(each for each in ready) as made:
+            while group := list(islice(made, size)):
+                yield Batch(*_together(group), preprocess)
 
     return batches
+
+
+class _Slots(Dataset[tuple[Image, int]]):
+    """What torch's loader asks for crops."""
+
+    def __init__(self, one: Callable[[int], tuple[Image, int]]) -> None:
+        self._one = one
+
+    def __getitem__(self, slot: int) -> tuple[Image, int]:
+        return self._one(slot)
+
+
+def _loader(
+    one: Callable[[int], tuple[Image, int]], steps: Iterator[list[int]], workers: int
+) -> DataLoader[tuple[Image, int]]:
+    """Each step made by one of the processes, in order, in page-locked memory."""
+    return DataLoader(
+        _Slots(one),
+        batch_sampler=steps,
+        num_workers=workers,
+        collate_fn=_together,
+        worker_init_fn=_begin_worker,
+        multiprocessing_context="fork",
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _begin_worker(_number: int) -> None:
+    """One thread each; Ctrl-C is for the process that trains, which ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+
+
+def _together(group: list[tuple[Image, int]]) -> tuple[Tensor, Tensor]:
+    pixels = torch.from_numpy(np.stack([image for image, _ in group]))
+    return pixels, torch.tensor([label for _, label in group], dtype=torch.float32)
 
 
 def tensor_batches(pixels: Tensor, labels: Tensor) -> Batches:
@@ -106,7 +186,7 @@ def tensor_batches(pixels: Tensor, labels: Tensor) -> Batches:
         labels: ``(B,)`` of 0 and 1.
     """
 
-    def batches(_first: int, share: Share) -> Iterator[Batch]:
+    def batches(_first: int, share: Share) -> Generator[Batch, None, None]:
         own = Batch(
             pixels.chunk(share.count)[share.number],
             labels.chunk(share.count)[share.number].float(),
@@ -117,18 +197,9 @@ def tensor_batches(pixels: Tensor, labels: Tensor) -> Batches:
     return batches
 
 
-def _each(
-    function: Callable[[T], R], items: Iterable[T], workers: int, window: int
-) -> Generator[R, None, None]:
-    """The result of each item, in order; threads work ahead of what is taken."""
-    yield from ordered(function, items, workers, window) if workers else map(function, items)
-
-
-def _slots(first: int, share: Share, batch_size: int) -> Iterator[int]:
-    """The numbers of the slots of a share, without end."""
+def _steps(first: int, share: Share, batch_size: int) -> Iterator[list[int]]:
+    """The numbers of the slots of a share, step by step, without end."""
     size = batch_size // share.count
-    step = first
-    while True:
+    for step in count(first):
         start = step * batch_size + share.number * size
-        yield from range(start, start + size)
-        step += 1
+        yield list(range(start, start + size))

@@ -43,9 +43,10 @@ class TrainConfig:
     weights where it would move one."""
     normalize: bool = False
     """Whether the head sees the feature scaled to unit length."""
-    head_start: Literal["probe", "random"] = "probe"
+    head_start: Literal["probe", "random", "kept"] = "probe"
     """``probe`` starts from a logistic regression on the features of the untouched tower, of
-    crops altered as in the steps, tempered on the validation part."""
+    crops altered as in the steps, tempered on the validation part. ``kept`` goes on with the head
+    of the detector that ``backbone`` names, which must see the same features."""
     keep: int | float = -1
     """Of ``effort``, as in :class:`unmask.models.configuration.Tuning`."""
     targets: str | tuple[str, ...] = "attention"

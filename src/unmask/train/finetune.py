@@ -22,7 +22,7 @@ from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.models.tuning import merge, trained_state, tune
 from unmask.prepare import Stage
 from unmask.train.alter import change_of
-from unmask.train.batches import Change, crop_batches
+from unmask.train.batches import Change, by_processes, crop_batches
 from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops, crops_of
 from unmask.train.data import apart, counted
@@ -44,7 +44,7 @@ from unmask.train.start import (
     warm_head,
 )
 from unmask.train.state import RunFolder, Setting
-from unmask.train.towers import load_tower
+from unmask.train.towers import keep_head, load_tower
 from unmask.types import Image, Reason, Sample
 from unmask.versions import versions
 
@@ -204,6 +204,8 @@ def _start(config: TrainConfig, options: FinetuneOptions) -> tuple[tuple[Stage, 
     )
     stages = input_stages(config, published)
     start = plain_start(tower, source, config, stages[0])
+    if config.head_start == "kept":
+        keep_head(start.model, config.backbone, revision=options.revision, offline=options.offline)
     if options.adapter and not start.whole:
         raise ConfigError(
             f"the features {', '.join(config.features)} leave blocks of {source.id} out, and an "
@@ -304,6 +306,7 @@ def _fit(
         batch_size=config.batch_size,
         seed=config.seed,
         workers=job.threads,
+        processes=by_processes(job.place.device),
     )
     return fit(
         job.start.model,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +153,8 @@ def _prepared(
     model.to(place.device)
     start = originals(model.backbone) if penalised else {}
     inner = Forward(model, config.precision)
-    _freeze_unreached(inner, next(batches(0, share)).pixels[:1].to(place.device))
+    with closing(batches(0, share)) as some:
+        _freeze_unreached(inner, next(some).on(place.device)[0][:1])
     model.train()
     forward = place.prepare_model(inner)  # several processes take the weights of the first
     parameters = trained_parameters(model)
@@ -226,9 +227,8 @@ def _step(training: _Training, batch: Batch, stop: bool) -> tuple[dict[str, floa
     reseed(config.seed, training.step, place.process_index)
     set_lr(training.optimizer, lr_factor(config, training.plan, training.step))
     losses: dict[str, Tensor] = {}
-    pixels = batch.pixels.to(place.device).chunk(config.accumulation)
-    labels = batch.labels.to(place.device).chunk(config.accumulation)
-    for number, (some, their) in enumerate(zip(pixels, labels, strict=True), start=1):
+    parts = [each.chunk(config.accumulation) for each in batch.on(place.device)]
+    for number, (some, their) in enumerate(zip(*parts, strict=True), start=1):
         last = number == config.accumulation
         with nullcontext() if last else place.no_sync(training.forward):
             for name, value in _backward(training, some, their, penalise=last).items():

@@ -27,6 +27,7 @@ from unmask.models.fingerprint import content_sha256, tensor_digests
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.prepare import Stage
 from unmask.preprocess import Preprocess
+from unmask.train.batches import normalized
 from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops
 from unmask.train.domains import validate_domains
@@ -139,8 +140,8 @@ def over_crops(
     taken = picture or (lambda index: crops[index].image)
 
     def one(images: list[Image]) -> npt.NDArray[np.float32]:
-        pixels = torch.from_numpy(preprocess.normalize(np.stack(images))).to(device)
         with torch.inference_mode():
+            pixels = normalized(torch.from_numpy(np.stack(images)).to(device), preprocess)
             result: npt.NDArray[np.float32] = compute(pixels).float().cpu().numpy()
         return result
 

@@ -9,15 +9,17 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from unmask._device import choose_device, choose_dtype
+from unmask.errors import ConfigError
 from unmask.models.backbone import load_backbone
 from unmask.models.checkpoint import load_model
-from unmask.models.configuration import BackboneSource, UnmaskConfig
+from unmask.models.configuration import BackboneSource, DetectorSpec, UnmaskConfig
 from unmask.models.locate import locate, read_preprocess
+from unmask.models.modeling import UnmaskForImageClassification
 from unmask.models.weights import read_config, weights_sha256
 from unmask.preprocess import Preprocess
 from unmask.train.features import Tower
 
-__all__ = ["feature_cache", "load_tower"]
+__all__ = ["feature_cache", "keep_head", "load_tower"]
 
 
 def load_tower(
@@ -45,7 +47,10 @@ def load_tower(
     if isinstance(read_config(located.folder), UnmaskConfig):
         model = load_model(located.folder)
         backbone, own = model.backbone, model.spec.preprocess
-        source = model.spec.backbone_source or BackboneSource(located.id)
+        source = model.spec.backbone_source
+        if source is None or model.spec.training.get("recipe", "probe") != "probe":
+            # Its tower is no longer the one that was published.
+            source = BackboneSource(located.id, located.revision, weights_sha256(located.folder))
     else:
         backbone = load_backbone(located.folder, features or ["mean"])
         own = read_preprocess(located.folder)
@@ -58,6 +63,39 @@ def load_tower(
     tower = Tower(backbone, weights_sha256(located.folder), where, precision, batch_size, workers)
     preprocess = Preprocess(own.height, own.width, "squash", "bilinear", own.mean, own.std)
     return tower, preprocess, source
+
+
+def keep_head(
+    model: UnmaskForImageClassification, reference: str, *, revision: str | None, offline: bool
+) -> None:
+    """Give the model the head of the detector that its tower is from.
+
+    Raises:
+        ConfigError: it is no detector, or its head sees other features or has another shape.
+    """
+    located = locate(reference, revision=revision, offline=offline)
+    if not isinstance(read_config(located.folder), UnmaskConfig):
+        raise ConfigError(
+            f"head_start is 'kept', and {located.id} is a bare tower without a head; name a "
+            "detector as backbone, or take head_start 'probe'"
+        )
+    found = load_model(located.folder)
+    own, its = _seen(model.spec), _seen(found.spec)
+    if own != its:
+        raise ConfigError(
+            f"head_start is 'kept', and the head of {located.id} has {its}, where the settings "
+            f"say {own}; set features, outputs and normalize as it has them"
+        )
+    model.head.load_state_dict(found.head.state_dict())
+
+
+def _seen(spec: DetectorSpec) -> str:
+    """What a head sees and gives, in words."""
+    head = spec.head
+    return (
+        f"features {','.join(spec.features)}, outputs {head.outputs}, "
+        f"normalize {str(head.normalize).lower()}"
+    )
 
 
 def feature_cache() -> Path:
