@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tiny_detectors import POINTS, WHOLE, noise_image, sample, write_picture
-from unmask.errors import ConfigError
+from unmask.errors import ConfigError, ScoresError
+from unmask.evaluate.table import from_results
+from unmask.evaluate.table_file import read_scores
 from unmask.models.configuration import WholePictures
 from unmask.models.detector import Detector
 from unmask.models.modeling import assemble
 from unmask.pipeline import FIXED_HALF, Options, Pipeline
+from unmask.report import from_json
 from unmask.types import OperatingPoint, Result
 
 
@@ -166,3 +170,56 @@ def test_settings_without_a_calibration_of_whole_pictures_have_no_such_key(face_
         "detector", "detector_config", "dtype", "temperature", "preprocessing", "options",
         "operating_point", "unmask",
     ]  # fmt: skip
+
+
+# On the command line
+
+
+def test_a_scan_scores_the_whole_picture_where_no_face_is_found(cli, both_folder, noise):
+    outcome = cli("scan", noise, "-d", both_folder, "--no-face", "whole-picture", "--json")
+    result = from_json(outcome.out)
+    assert (outcome.code, result.status) == (0, "ok")
+    assert result.operating_point == WHOLE.operating_points[0]
+
+
+def test_a_scan_scores_no_whole_picture_unasked(cli, both_folder, noise):
+    outcome = cli("scan", noise, "-d", both_folder, "--json")
+    assert (outcome.code, from_json(outcome.out).status) == (1, "no_face")
+
+
+def test_a_scan_that_goes_on_must_treat_missing_faces_alike(cli, both_folder, noise, tmp_path):
+    out = tmp_path / "out.jsonl"
+    cli("scan", noise, "-d", both_folder, "-o", out)
+    outcome = cli("scan", noise, "-d", both_folder, "-o", out, "--resume", "--no-face",
+                  "whole-picture")  # fmt: skip
+    assert outcome.code == 2
+
+
+def test_the_page_names_the_points_of_faces_and_of_whole_pictures(
+    cli, both_folder, portrait, noise, tmp_path
+):
+    cli("scan", portrait, noise, "-d", both_folder, "-o", tmp_path / "page.html", "--no-face",
+        "whole-picture")  # fmt: skip
+    page = (tmp_path / "page.html").read_text()
+    assert "operating point fpr5: fake from 0.600" in page
+    assert "operating point of whole pictures fpr5: fake from 0.700" in page
+
+
+def test_an_evaluation_of_whole_pictures_is_at_their_threshold(cli, both_folder, tmp_path):
+    for number in range(4):
+        for label in ("real", "fake"):
+            path = tmp_path / "data" / label / f"{number}.png"
+            write_picture(path, noise_image(number + 10 * (label == "fake")))
+    outcome = cli("evaluate", tmp_path / "data", "-d", both_folder, "-o", tmp_path / "out", "--faces",
+                  "none")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    scores = read_scores(tmp_path / "out" / "scores.parquet")
+    assert scores.meta.operating_point == WHOLE.operating_points[0]
+    assert scores.p_fake == pytest.approx(1 / (1 + np.exp(-scores.logit / 0.6)))
+
+
+def test_results_at_two_points_are_no_table(both_detector, portrait, noise):
+    samples = [sample(portrait), sample(noise)]
+    results = Pipeline(both_detector, Options(no_face="whole_picture"))(samples)
+    with pytest.raises(ScoresError, match=r"fake from 0\.6\), .*fake from 0\.7\)"):
+        from_results(results, samples)
