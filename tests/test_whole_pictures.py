@@ -210,8 +210,8 @@ def test_an_evaluation_of_whole_pictures_is_at_their_threshold(cli, both_folder,
         for label in ("real", "fake"):
             path = tmp_path / "data" / label / f"{number}.png"
             write_picture(path, noise_image(number + 10 * (label == "fake")))
-    outcome = cli("evaluate", tmp_path / "data", "-d", both_folder, "-o", tmp_path / "out", "--faces",
-                  "none")  # fmt: skip
+    outcome = cli("evaluate", tmp_path / "data", "-d", both_folder, "-o", tmp_path / "out",
+                  "--faces", "none")  # fmt: skip
     assert outcome.code == 0, outcome.err
     scores = read_scores(tmp_path / "out" / "scores.parquet")
     assert scores.meta.operating_point == WHOLE.operating_points[0]
