@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tiny_detectors import POINTS, WHOLE, noise_image, sample, write_picture
 from unmask.errors import ConfigError, ScoresError
@@ -56,6 +57,15 @@ def test_a_picture_that_stands_in_for_a_face_is_read_as_a_whole_picture(both_det
     fell_back = one(both_detector, noise, no_face="whole_picture")
     asked_for = one(both_detector, noise, faces="none")
     assert (fell_back.logit, fell_back.p_fake) == (asked_for.logit, asked_for.p_fake)
+
+
+def test_transformers_answers_at_the_temperature_of_faces(both_detector):
+    images = np.stack([noise_image(seed, (32, 32)) for seed in range(3)])
+    pixels = torch.from_numpy(both_detector.preprocess.normalize(images))
+    with torch.no_grad():
+        p_fake = both_detector.model(pixels).logits.softmax(-1)[:, 1]
+    expected = both_detector.p_fake(both_detector.logits(images), 1.7)
+    assert p_fake.numpy() == pytest.approx(expected, abs=1e-6)
 
 
 def test_each_result_carries_the_operating_point_it_was_judged_by(both_detector, portrait, noise):
