@@ -18,7 +18,7 @@ import skimage.data
 from PIL import Image as PillowImage
 
 from running import Cli, Outcome
-from tiny_detectors import save_detector, write_picture, write_pictures
+from tiny_detectors import WHOLE, save_detector, write_picture, write_pictures
 from unmask.cli import main
 from unmask.models.detector import Detector, load
 from unmask.types import Image
@@ -37,6 +37,13 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def both_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a trained detector of faces that learnt from whole pictures too."""
+    folder = tmp_path_factory.mktemp("detectors") / "both"
+    return save_detector(folder, domain="face", whole_pictures=WHOLE)
+
+
+@pytest.fixture(scope="session")
 def untrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a detector of whole pictures whose head never learnt."""
     folder = tmp_path_factory.mktemp("detectors") / "untrained"
@@ -46,6 +53,11 @@ def untrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def face_detector(face_folder: Path) -> Detector:
     return load(face_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def both_detector(both_folder: Path) -> Detector:
+    return load(both_folder, device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -223,6 +223,20 @@ def test_models_lists_a_builtin_whose_record_has_no_numbers(cli, monkeypatch, tm
     assert outcome.out.splitlines()[2] == "  no validation numbers in its record"
 
 
+@pytest.mark.parametrize(
+    ("whole", "domain"), [(None, "face"), ({"temperature": 1.0}, "face and whole pictures")]
+)
+def test_models_tells_of_a_builtin_that_answers_whole_pictures_too(
+    cli, monkeypatch, tmp_path, whole, domain
+):
+    config = {"domain": "face", "license": "mit", "whole_pictures": whole}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    monkeypatch.setattr("unmask.models.builtin.builtin_folder", lambda _name: tmp_path)
+    assert cli("models").out.splitlines()[1] == f"  domain {domain}, 0 MB, licence mit"
+    (builtin,) = json.loads(cli("models", "--json").out)["builtin"]
+    assert builtin["whole_pictures"] is (whole is not None)
+
+
 def test_models_loads_nothing_heavy():
     code = (
         "import sys\nfrom unmask.cli import main\nsys.argv = ['unmask', 'models']\n"

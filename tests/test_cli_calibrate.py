@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from running import Cli
-from tiny_detectors import POINTS, noise_image, save_detector, write_picture
+from tiny_detectors import POINTS, WHOLE, noise_image, save_detector, write_picture
 from unmask.cli import options
 from unmask.errors import ConfigError, IncompatibleWeights, OutputError
 from unmask.models import recalibrate
@@ -23,7 +24,7 @@ from unmask.models.detector import Detector, load
 from unmask.models.recalibrate import is_detector_folder, write_recalibrated
 from unmask.models.weights import weights_sha256
 from unmask.pipeline import Options, Pipeline
-from unmask.types import OperatingPoint, Sample
+from unmask.types import Image, OperatingPoint, Sample
 
 COUNT = 60
 POINT = OperatingPoint("p", fake_at=0.8, real_below=0.2, source="mine")
@@ -599,3 +600,112 @@ def test_labels_are_named_by_name_and_meaning() -> None:
     assert options.labels(["Deepfakes=fake", "original=real"]) == {"Deepfakes": 1, "original": 0}
     with pytest.raises(ConfigError, match="NAME=real or NAME=fake was expected"):
         options.labels(["Deepfakes"])
+
+
+# Of a detector of faces that learnt from whole pictures too
+
+
+@pytest.fixture
+def both(tmp_path: Path, both_folder: Path) -> Path:
+    """A detector of one's own, to be changed."""
+    return Path(shutil.copytree(both_folder, tmp_path / "both"))
+
+
+@pytest.fixture
+def real_faces(tmp_path: Path, astronaut: Image) -> Path:
+    for number in range(6):
+        photo = astronaut[: 300 + number, :400]
+        write_picture(tmp_path / "faces" / "real" / f"{number}.png", photo)
+    return tmp_path / "faces"
+
+
+def test_without_faces_the_reading_of_whole_pictures_is_fitted(
+    cli: Cli, both: Path, data: Path
+) -> None:
+    outcome = cli("calibrate", both, data, "--in-place", "--fpr", 0.2, "--faces", "none")
+    assert outcome.code == 0, outcome.err
+    whole = load(both, device="cpu").whole_pictures
+    assert whole is not None
+    assert whole.temperature != WHOLE.temperature
+    assert [(point.name, point.source) for point in whole.operating_points] == [("fpr20", "tiny")]
+    assert whole.record["temperature_before"] == WHOLE.temperature
+
+
+def test_without_faces_the_reading_of_faces_stays(cli: Cli, both: Path, data: Path) -> None:
+    before = load(both, device="cpu").model.spec
+    cli("calibrate", both, data, "--in-place", "--fpr", 0.2, "--faces", "none")
+    after = load(both, device="cpu").model.spec
+    assert after.whole_pictures != before.whole_pictures
+    assert replace(after, whole_pictures=WHOLE) == before
+
+
+def test_with_faces_their_reading_is_fitted_and_that_of_whole_pictures_stays(
+    cli: Cli, both: Path, real_faces: Path
+) -> None:
+    outcome = cli("calibrate", both, real_faces, "--in-place", "--fpr", 0.2)
+    assert outcome.code == 0, outcome.err
+    detector = load(both, device="cpu")
+    assert [(point.name, point.n_real) for point in detector.operating_points] == [("fpr20", 6)]
+    assert detector.whole_pictures == WHOLE
+
+
+def test_without_a_reading_of_whole_pictures_that_of_faces_is_fitted(
+    cli: Cli, face_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    outcome = cli("calibrate", face_folder, data, "-o", out, "--fpr", 0.2, "--faces", "none")
+    assert outcome.code == 0, outcome.err
+    detector = load(out, device="cpu")
+    assert detector.operating_points[0].source == "tiny"
+    assert detector.whole_pictures is None
+
+
+def test_the_fitted_reading_of_whole_pictures_is_that_of_a_scan(
+    cli: Cli, both: Path, data: Path
+) -> None:
+    cli("calibrate", both, data, "--in-place", "--fpr", 0.2, "--faces", "none")
+    detector = load(both, device="cpu")
+    whole = detector.whole_pictures
+    assert whole is not None
+    path = data.parent / "0.png"
+    (result,) = Pipeline(detector, Options(faces="none"))([Sample(str(path), path)])
+    assert result.operating_point == whole.operating_points[0]
+    assert result.p_fake == pytest.approx(1 / (1 + np.exp(-result.logit / whole.temperature)))
+
+
+def test_the_card_has_a_section_for_each_reading(
+    cli: Cli, both: Path, data: Path, real_faces: Path
+) -> None:
+    for _ in range(2):
+        cli("calibrate", both, data, "--in-place", "--fpr", 0.2, "--faces", "none")
+        cli("calibrate", both, real_faces, "--in-place", "--fpr", 0.2)
+    card = (both / "README.md").read_text()
+    headings = [line for line in card.splitlines() if line.startswith("## ")]
+    assert headings == ["## Calibration of whole pictures", "## Calibration"]
+
+
+@pytest.mark.parametrize("faces", ["auto", "none"])
+@pytest.mark.parametrize(
+    "asked", [("--method", "platt"), ("--shift", "{data}")], ids=["platt", "shift"]
+)
+def test_a_bias_that_would_move_both_readings_is_refused(
+    cli: Cli, both: Path, data: Path, asked: tuple[str, str], faces: str
+) -> None:
+    more = [each.format(data=data.parent / "0.png") for each in asked]
+    outcome = cli("calibrate", both, data, "--in-place", "--fpr", 0.2, "--faces", faces, *more)
+    assert outcome.code == 2
+    assert f"{asked[0]}" in outcome.err
+    assert "a bias in it would move both" in outcome.err
+
+
+def test_no_bias_is_written_where_there_are_two_readings(both: Path) -> None:
+    with pytest.raises(ConfigError, match="a bias in it would move both"):
+        write(both, both, bias=0.5)
+
+
+def test_another_point_of_whole_pictures_is_offered_with_the_option_that_reaches_it(
+    cli: Cli, both: Path, data: Path
+) -> None:
+    outcome = cli("calibrate", both, data, "--in-place", "--fpr", 0.2, "--fpr", 0.1, "--faces",
+                  "none")  # fmt: skip
+    assert "--faces none --operating-point fpr10" in outcome.out

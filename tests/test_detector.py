@@ -1,8 +1,9 @@
+import hashlib
 import json
 import os
 import shutil
 import stat
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from unmask.models.configuration import (
     FaceSpec,
     HeadSpec,
     UnmaskConfig,
+    WholePictures,
     backbone_config_of,
     read_spec,
     tower_config,
@@ -346,12 +348,29 @@ GIVEN_POINT = {"name": "a", "fake_at": 0.5, "real_below": 0.5, "source": "fixed"
         ({"operating_points": [3]}, "operating_points"),
         ({"operating_points": -1}, "operating_points is -1; a list was expected"),
         ({"operating_points": {}}, "operating_points is {}; a list was expected"),
+        ({"whole_pictures": 3}, "whole_pictures holds 3; an object was expected"),
+        ({"whole_pictures": {"points": []}}, r"whole_pictures has unknown \['points'\]"),
+        ({"whole_pictures": {"temperature": 0}}, r"whole_pictures\.temperature is 0"),
+        ({"whole_pictures": {"record": 7}}, r"whole_pictures\.record is 7; an object"),
+        ({"whole_pictures": {"operating_points": {}}}, r"whole_pictures\.operating_points is {}"),
+        ({"whole_pictures": {"operating_points": [3]}}, "operating_points holds 3"),
+        ({"whole_pictures": {}, "domain": "image"}, "is given, and the domain is 'image'"),
     ],
 )
 def test_a_config_with_a_fault_is_refused_by_name(folder, change, word):
     edit_config(folder, **change)
     with pytest.raises(ConfigError, match=word):
         load(folder, device="cpu")
+
+
+def test_whole_pictures_are_read_back_as_they_were_saved(tmp_path):
+    whole = WholePictures(0.6, (replace(POINT, datasets=("a", "b")),), {"method": "temperature"})
+    folder = save(make(whole_pictures=whole), tmp_path / "both", card="")
+    assert load(folder, device="cpu").whole_pictures == whole
+
+
+def test_a_folder_without_whole_pictures_has_no_such_key(folder):
+    assert "whole_pictures" not in json.loads((folder / "config.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -795,3 +814,38 @@ def test_the_hash_of_the_configuration_is_not_of_records(folder):
     before = load(folder, device="cpu").config_sha256
     edit_config(folder, license="other", training={"seed": 1}, backbone_source={"id": "x"})
     assert load(folder, device="cpu").config_sha256 == before
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        WholePictures(),
+        WholePictures(1.7, (POINT,)),
+        WholePictures(0.6, (replace(POINT, fake_at=0.7),)),
+    ],
+)
+def test_the_hash_of_the_configuration_is_of_whole_pictures_too(whole, folder):
+    hashes = [load(folder, device="cpu").config_sha256]
+    for each in (whole, WholePictures(0.6, (POINT,))):
+        edit_config(folder, whole_pictures=each.to_dict())
+        hashes.append(load(folder, device="cpu").config_sha256)
+    assert len(set(hashes)) == 3
+
+
+def test_the_hash_is_not_of_the_record_of_whole_pictures(folder):
+    hashes = set()
+    for record in ({}, {"method": "temperature"}):
+        edit_config(folder, whole_pictures=WholePictures(0.6, (POINT,), record).to_dict())
+        hashes.add(load(folder, device="cpu").config_sha256)
+    assert len(hashes) == 1
+
+
+def test_the_hash_without_whole_pictures_is_that_of_before_there_were_any(folder):
+    detector = load(folder, device="cpu")
+    names = ("backbone_config", "features", "head", "preprocess", "domain", "face")
+    values = {name: getattr(detector.config, name) for name in names}
+    values |= {"temperature": 1.7, "operating_points": [asdict(POINT)]}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for name in ("linear.bias", "linear.weight"):
+        digest.update(detector.model.head.state_dict()[name].numpy().tobytes())
+    assert detector.config_sha256 == digest.hexdigest()

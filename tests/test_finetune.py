@@ -265,6 +265,67 @@ def test_faces_are_learnt_from_where_there_are_some(cli, tower, astronaut, tmp_p
     assert (spec.domain, spec.face.scale, spec.face.size) == ("face", 1.5, 32)
 
 
+@pytest.fixture(scope="module")
+def learnt_from_both(tower, astronaut, tmp_path_factory) -> tuple[Path, Outcome]:
+    """A training on faces and whole pictures; one picture has no face, and one is damaged."""
+    folder = tmp_path_factory.mktemp("both")
+    for number in range(10):
+        face = astronaut[: 300 + number, 80:380]
+        write_picture(folder / "set" / "real" / f"{number}.png", face)
+        write_picture(folder / "set" / "fake" / f"{number}.png", face // 2 + 60)
+    write_picture(folder / "set" / "real" / "none.png", noise_image(0))
+    (folder / "set" / "real" / "damaged.png").write_bytes(b"GIF89a")
+    arguments = [*arguments_of(folder / "set", tower, folder / "cache"), "--faces", "both"]
+    more = ["-o", str(folder / "mine"), "--recipe", "layernorm", *SHORT[2:4], "--steps", "2"]
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr("unmask.train.page.training_page", lambda *_, **__: "curves")
+        patch.setattr("unmask.train.probe.TARGETS", (0.5,))  # what 2 reals resolve
+        patch.setattr(sys, "argv", ["unmask", *arguments, *more])
+        with pytest.raises(SystemExit) as left:
+            main()
+    assert not left.value.code, err.getvalue()
+    return folder / "mine", Outcome(0, out.getvalue(), err.getvalue())
+
+
+def test_faces_and_whole_pictures_are_each_calibrated(learnt_from_both):
+    spec = load_model(learnt_from_both[0]).spec
+    assert (spec.domain, spec.face.size) == ("face", 32)
+    assert spec.whole_pictures is not None
+    assert spec.temperature != spec.whole_pictures.temperature
+    for points in (spec.operating_points, spec.whole_pictures.operating_points):
+        assert [point.name for point in points] == ["fpr50"]
+    assert spec.operating_points != spec.whole_pictures.operating_points
+
+
+def test_a_picture_without_a_face_is_learnt_from_whole(learnt_from_both):
+    output, outcome = learnt_from_both
+    samples = load_model(output).spec.training["samples"]
+    of_faces, of_whole = (
+        sum(count for name, count in samples.items() if name.endswith(f"/{data}/real"))
+        for data in ("data", "data (whole pictures)")
+    )
+    assert (of_faces, of_whole) == (10, 11), samples
+    assert outcome.err.count("none.png (no_face)") == 1
+    assert outcome.err.count("damaged.png (damaged)") == 1
+
+
+def test_the_card_tells_how_whole_pictures_are_read(learnt_from_both):
+    output, _ = learnt_from_both
+    whole = load_model(output).spec.whole_pictures
+    card = (output / "README.md").read_text(encoding="utf-8")
+    _, text = card.split(f"Temperature of whole pictures {whole.temperature:.3f}.")
+    assert f"`fpr50`: fake from P(fake) {whole.operating_points[0].fake_at:.3f}" in text
+    assert "portraits" in card
+    assert "faces only" not in card
+
+
+def test_a_probe_does_not_learn_from_both(cli, data, tower, tmp_path):
+    outcome = cli("train", data, "-o", tmp_path / "mine", "--backbone", tower, "--faces", "both")
+    assert outcome.code == 2
+    assert "a probe learns from faces or from whole pictures, not from both" in outcome.err
+
+
 def test_a_line_says_how_far_it_is(short):
     line = next(line for line in short[1].err.splitlines() if line.startswith("step 3/6"))
     for part in ("loss 0.", "lr ", "crops/s", "left 0:00:0", "val AUC "):

@@ -14,7 +14,12 @@ from transformers import CLIPVisionModel
 
 from tiny_towers import CLIP_VISION
 from unmask.models.checkpoint import save
-from unmask.models.configuration import DetectorSpec, HeadSpec, backbone_config_of
+from unmask.models.configuration import (
+    DetectorSpec,
+    HeadSpec,
+    WholePictures,
+    backbone_config_of,
+)
 from unmask.models.heads import Head, new_head
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.preprocess import Preprocess
@@ -25,6 +30,14 @@ POINTS = (
     OperatingPoint("fpr5", fake_at=0.6, real_below=0.4, source="made up", target_fpr=0.05),
     OperatingPoint("fpr1", fake_at=0.9, real_below=0.1, source="made up", target_fpr=0.01),
 )
+WHOLE = WholePictures(
+    0.6,
+    (
+        OperatingPoint("fpr5", fake_at=0.7, real_below=0.2, source="made up portraits"),
+        OperatingPoint("fpr2", fake_at=0.8, real_below=0.1, source="made up portraits"),
+    ),
+)
+"""Of a detector of faces that learnt from whole pictures too. ``fpr5`` is a point of both."""
 
 
 def tiny_tower(seed: int = 0) -> CLIPVisionModel:
@@ -37,7 +50,9 @@ def tiny_tower(seed: int = 0) -> CLIPVisionModel:
     return tower.eval()
 
 
-def save_detector(folder: Path, *, domain: str, trained: bool = True) -> Path:
+def save_detector(
+    folder: Path, *, domain: str, trained: bool = True, whole_pictures: WholePictures | None = None
+) -> Path:
     tower = tiny_tower()
     features = ("pooler", "mean@1")
     head = new_head(64, 1, seed=1)
@@ -52,6 +67,7 @@ def save_detector(folder: Path, *, domain: str, trained: bool = True) -> Path:
         face=FaceSpec(size=SIDE) if domain == "face" else None,
         temperature=1.7,
         operating_points=POINTS,
+        whole_pictures=whole_pictures,
     )
     return save(_centred(tower, head, spec), folder, card="# Tiny\n", weights_dtype="float32")
 

@@ -35,7 +35,7 @@ from unmask.types import (
 )
 from unmask.versions import versions
 
-__all__ = ["FIXED_HALF", "FaceMode", "Options", "Pipeline"]
+__all__ = ["FIXED_HALF", "FaceMode", "NoFace", "Options", "Pipeline", "Reading"]
 
 FaceMode = Literal["auto", "largest", "all", "none"]
 NoFace = Literal["report", "whole_picture"]
@@ -111,6 +111,14 @@ class Options:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a logit becomes P(fake) and a verdict."""
+
+    temperature: float
+    point: OperatingPoint
+
+
 class Pipeline:
     """Scores samples with one detector. Calling it gives results in the samples' order.
 
@@ -132,18 +140,24 @@ class Pipeline:
             alteration: What every picture goes through first, to see what becomes of its answer.
 
         Raises:
-            ConfigError: an operating point that the detector does not have.
+            ConfigError: an operating point that the detector does not have, of faces or of the
+                whole pictures that it may be given.
             FaceError: the finder cannot work (its landmark file is missing, for example).
         """
         self.detector = detector
         self.options = options or Options()
-        self.point = _operating_point(detector, self.options.operating_point)
+        self.reading, self.whole_reading = _readings(detector, self.options)
         self._alteration = alteration
         self._stage = replace(
             _stage(detector, self.options), alter=alteration.change if alteration else None
         )
         self._versions = versions()
         self._stage.new_finder()  # one that cannot work is an error before a file is opened
+
+    @property
+    def point(self) -> OperatingPoint:
+        """What decides, but where a whole picture stands in for a face; see ``whole_reading``."""
+        return self.reading.point
 
     def altered(self, alteration: Alteration) -> Pipeline:
         """One that differs only in what every picture goes through first."""
@@ -158,12 +172,20 @@ class Pipeline:
             "detector": asdict(self.detector.ref),
             "detector_config": self.detector.config_sha256,
             "dtype": str(self.detector.dtype),
-            "temperature": self.detector.model.spec.temperature,
+            "temperature": self.reading.temperature,
             "preprocessing": self.describe(),
             "options": options,
-            "operating_point": {**asdict(self.point), "datasets": list(self.point.datasets)},
+            "operating_point": _plain(self.point),
             "unmask": self._versions["unmask"],
+            **self._settings_of_whole_pictures(),
         }
+
+    def _settings_of_whole_pictures(self) -> dict[str, object]:
+        """Where they may be scored, and are read in another way than faces."""
+        if self.detector.whole_pictures is None or self.whole_reading is None:
+            return {}
+        temperature, point = self.whole_reading.temperature, self.whole_reading.point
+        return {"whole_pictures": {"temperature": temperature, "operating_point": _plain(point)}}
 
     def describe(self) -> str:
         """Alteration, face stage and preprocessing in one line."""
@@ -225,15 +247,18 @@ class Pipeline:
     def _result(
         self, prepared: Prepared, logits: npt.NDArray[np.float32], batch_s: float
     ) -> Result:
-        p_fakes = self.detector.p_fake(logits)
+        reading = self._reading_of(prepared)
+        p_fakes = self.detector.p_fake(logits, reading.temperature)
         faces = list(prepared.faces)
         for index, (logit, p_fake) in enumerate(zip(logits, p_fakes, strict=True)):
-            faces[index] = self._judged(faces[index], float(logit), float(p_fake))
+            verdict = judge(float(p_fake), reading.point)
+            face = replace(faces[index], logit=float(logit), p_fake=float(p_fake), verdict=verdict)
+            faces[index] = self._doubted(face)
         top = strongest(faces)
         trained = self.detector.ref.trained
         reasons: tuple[Reason, ...] = () if trained or top is None else (UNTRAINED,)
         if prepared.status == "ok":
-            reasons += picture_reasons(faces, self.point)
+            reasons += picture_reasons(faces, reading.point)
         return Result(
             source=prepared.sample.source,
             sha256=prepared.sha256,
@@ -248,32 +273,36 @@ class Pipeline:
             frames=FrameCount(sampled=prepared.frames, scored=int(top is not None)),
             detector=self.detector.ref,
             preprocessing=self.describe(),
-            operating_point=self.point,
+            operating_point=reading.point,
             elapsed_ms=round(1000 * (prepared.elapsed_s + batch_s), 2),
             versions=self._versions,
         )
 
-    def _judged(self, face: FaceScore, logit: float, p_fake: float) -> FaceScore:
-        verdict = judge(p_fake, self.point)
-        reasons = face.reasons
+    def _reading_of(self, prepared: Prepared) -> Reading:
+        """That of whole pictures where one stands in for faces."""
+        whole = any(face.box_xyxy is None for face in prepared.faces)
+        return self.whole_reading if whole and self.whole_reading is not None else self.reading
+
+    def _doubted(self, face: FaceScore) -> FaceScore:
+        """The face without a verdict, where it is blurred or the head was never trained."""
         least = self.options.min_sharpness
         if face.quality is not None and face.quality.sharpness < least:
             sentence = f"sharpness {face.quality.sharpness:.0f} is below {least:.0f}"
-            reasons += (Reason("blurred", sentence),)
-            verdict = "inconclusive"
-        if not self.detector.ref.trained:
-            verdict = "inconclusive"
-        return replace(face, logit=logit, p_fake=p_fake, verdict=verdict, reasons=reasons)
+            reasons = (*face.reasons, Reason("blurred", sentence))
+            return replace(face, verdict="inconclusive", reasons=reasons)
+        return face if self.detector.ref.trained else replace(face, verdict="inconclusive")
+
+
+def _mode(detector: Detector, options: Options) -> Literal["largest", "all", "none"]:
+    if options.faces == "auto":
+        return "all" if detector.domain == "face" else "none"
+    return options.faces
 
 
 def _stage(detector: Detector, options: Options) -> Stage:
-    expects_faces = detector.domain == "face"
-    mode = options.faces
-    if mode == "auto":
-        mode = "all" if expects_faces else "none"
     face = options.face or detector.face or FaceSpec(size=detector.preprocess.height)
     return Stage(
-        mode=mode,
+        mode=_mode(detector, options),
         face=face,
         preprocess=detector.preprocess,
         limits=options.limits,
@@ -281,19 +310,40 @@ def _stage(detector: Detector, options: Options) -> Stage:
         min_face_px=options.min_face_px,
         landmark_model=options.landmark_model,
         whole_picture_without_face=options.no_face == "whole_picture",
-        expects_faces=expects_faces,
+        expects_faces=detector.domain == "face" and detector.whole_pictures is None,
     )
 
 
-def _operating_point(detector: Detector, asked: str | float | None) -> OperatingPoint:
-    points = {point.name: point for point in detector.operating_points}
+def _readings(detector: Detector, options: Options) -> tuple[Reading, Reading | None]:
+    """Of what the options score, and of whole pictures where they may be scored."""
+    spec, whole, asked = detector.model.spec, detector.whole_pictures, options.operating_point
+    of_whole = None
+    only_whole = _mode(detector, options) == "none"
+    if whole is not None and (only_whole or options.no_face == "whole_picture"):
+        what = f"the detector {detector.ref.id!r}, for whole pictures,"
+        point = _operating_point(whole.operating_points, asked, what)
+        of_whole = Reading(whole.temperature, point)
+        if only_whole:
+            return of_whole, of_whole
+    point = _operating_point(spec.operating_points, asked, f"the detector {detector.ref.id!r}")
+    return Reading(spec.temperature, point), of_whole
+
+
+def _operating_point(
+    given: Sequence[OperatingPoint], asked: str | float | None, what: str
+) -> OperatingPoint:
+    points = {point.name: point for point in given}
     if isinstance(asked, float | int):
         return OperatingPoint("fixed", fake_at=asked, real_below=asked, source="fixed")
     if asked is None:
         return next(iter(points.values()), FIXED_HALF)
     if asked not in points:
         raise ConfigError(
-            f"the detector {detector.ref.id!r} has no operating point {asked!r}. "
+            f"{what} has no operating point {asked!r}. "
             f"{near_names(asked, points)} A number fixes the threshold on P(fake)."
         )
     return points[asked]
+
+
+def _plain(point: OperatingPoint) -> dict[str, object]:
+    return {**asdict(point), "datasets": list(point.datasets)}

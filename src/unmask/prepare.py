@@ -72,7 +72,7 @@ class Stage:
     min_face_px: float
     whole_picture_without_face: bool = False
     expects_faces: bool = False
-    """The detector was trained on face crops."""
+    """The detector was trained on face crops alone."""
     landmark_model: Path | None = None
     alter: Callable[[Image, str], Image] | None = None
     """Changes the decoded picture; as ``change`` of :class:`Alteration`."""

@@ -140,13 +140,25 @@ def _footer(results: Sequence[Result]) -> str:
     if not results:
         return ""
     first = results[0]
-    point = first.operating_point
     versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
     return (
         "<footer><p>A score is a likelihood, not proof: it holds for pictures like those the "
         "detector was measured on, and a new kind of forgery can pass as real.</p>"
         f"<p>Detector {_text(first.detector.id)} (weights sha256 {first.detector.sha256[:16]}); "
-        f"{escape(first.preprocessing)}; operating point {escape(point.name)}: fake from "
-        f"{point.fake_at:.3f}, real below {point.real_below:.3f} ({escape(point.source)}). "
+        f"{escape(first.preprocessing)}; {escape(_points(results))}. "
         f"{escape(versions)}</p></footer>"
+    )
+
+
+def _points(results: Sequence[Result]) -> str:
+    """What decided; several where pictures without a face were judged by a point of their own."""
+    whole = {
+        result.operating_point: any(reason.code == "whole_picture" for reason in result.reasons)
+        for result in results
+    }
+    return "; ".join(
+        f"operating point{' of whole pictures' if len(whole) > 1 and is_whole else ''} "
+        f"{point.name}: fake from {point.fake_at:.3f}, real below {point.real_below:.3f} "
+        f"({point.source})"
+        for point, is_whole in whole.items()
     )

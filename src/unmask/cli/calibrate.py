@@ -97,6 +97,9 @@ def calibrate(
 ) -> None:
     """Fit P(fake) and the thresholds of a detector to data of your own.
 
+    Of a detector of faces that learnt from whole pictures too, --faces none fits those of whole
+    pictures and leaves those of faces as they are.
+
     Example: unmask calibrate mine/ data/ -o calibrated/ --fpr 0.01
     """
     from unmask.labelled import read_listing
@@ -120,6 +123,8 @@ def calibrate(
     loaded = load(
         detector, revision=revision, offline=offline, base=base, device=device, dtype=dtype
     )
+    whole = faces == "none" and loaded.whole_pictures is not None
+    _check_bias(loaded, method, shift=bool(others))
     given = Options(
         faces=faces,
         face=options.face_spec(loaded, finder),
@@ -136,12 +141,13 @@ def calibrate(
         method=method,
         seed=seed,
         force=force,
+        whole_pictures=whole,
     )
     found = _found(job)
-    _write(place, loaded, found)
+    _write(place, job, found)
     if listing.without_frames:
         sys.stderr.write(f"not counted: {len(listing.without_frames)} videos without any frame\n")
-    _tell(found, place, json_text=json_text)
+    _tell(found, place, json_text=json_text, whole_pictures=whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,8 @@ class _Job:
     method: Method | None
     seed: int
     force: bool
+    whole_pictures: bool
+    """Whether it is how a detector of faces reads those that is fitted."""
 
 
 def _place(
@@ -233,6 +241,18 @@ def _check_labels(samples: Sequence[Sample], targets: tuple[float, ...]) -> None
     check_enough(n_files, targets, n_groups=len({sample.group for sample in reals}))
 
 
+def _check_bias(detector: Detector, method: Method | None, *, shift: bool) -> None:
+    """Nothing, unless a bias is asked for that would move what is to stay as it is."""
+    from unmask.models.recalibrate import NO_BIAS
+
+    if detector.whole_pictures is not None and (shift or method == "platt"):
+        asked = "--shift" if shift else "--method platt"
+        raise ConfigError(
+            f"{asked} changes the bias of the head, by which {detector.ref.id} reads faces and "
+            f"whole pictures; {NO_BIAS}"
+        )
+
+
 def _unlabelled(paths: list[str]) -> list[Sample]:
     from unmask.sources import read_sources
 
@@ -257,7 +277,7 @@ def _found(job: _Job) -> Recalibration:
             advance()
     return recalibrate(
         from_results(results, job.samples),
-        job.pipeline.detector.model.spec.temperature,
+        job.pipeline.reading.temperature,
         source=job.source,
         method=job.method,
         target_fprs=job.targets,
@@ -280,7 +300,7 @@ def _logits(job: _Job) -> npt.NDArray[np.float64]:
     return np.array(logits, np.float64)
 
 
-def _write(place: _Place, detector: Detector, found: Recalibration) -> None:
+def _write(place: _Place, job: _Job, found: Recalibration) -> None:
     from unmask.evaluate.recalibration_text import card_section
     from unmask.models.recalibrate import write_recalibrated
     from unmask.versions import versions
@@ -293,16 +313,17 @@ def _write(place: _Place, detector: Detector, found: Recalibration) -> None:
         points=found.points,
         record={
             **found.record(),
-            "dtype": str(detector.dtype).removeprefix("torch."),
+            "dtype": str(job.pipeline.detector.dtype).removeprefix("torch."),
             "versions": versions(),
         },
-        section=card_section(found, command),
+        section=card_section(found, command, whole_pictures=job.whole_pictures),
         bias=found.after.bias,
+        whole_pictures=job.whole_pictures,
         overwrite=place.overwrite,
     )
 
 
-def _tell(found: Recalibration, place: _Place, *, json_text: bool) -> None:
+def _tell(found: Recalibration, place: _Place, *, json_text: bool, whole_pictures: bool) -> None:
     from dataclasses import asdict
 
     from unmask.cli.streams import say
@@ -321,7 +342,8 @@ def _tell(found: Recalibration, place: _Place, *, json_text: bool) -> None:
         say(_plain(to_text(found)), go_on=True)
         if found.points[1:]:
             folder, other = shlex.quote(str(place.output)), found.points[1].name
-            line = f"another point: unmask scan PATH -d {folder} --operating-point {other}"
+            how = " --faces none" if whole_pictures else ""
+            line = f"another point: unmask scan PATH -d {folder}{how} --operating-point {other}"
             say(one_line(line), go_on=True)
     if found.not_scored:
         lost = ", ".join(f"{count} {status}" for status, count in found.not_scored.items())

@@ -89,6 +89,7 @@ def _builtin(name: str, *, default: bool) -> dict[str, Any]:
         "id": name,
         "default": default,
         "domain": config["domain"],
+        "whole_pictures": config["domain"] == "image" or bool(config.get("whole_pictures")),
         "megabytes": round(_size(folder) / 1e6),
         "licence": config["license"] or "unknown",
         "validation": _validation(config.get("training")),
@@ -109,9 +110,11 @@ def _validation(record: object) -> list[dict[str, Any]]:
 
 
 def _builtin_lines(one: dict[str, Any]) -> list[str]:
+    too = one["domain"] == "face" and one["whole_pictures"]
+    domain = f"{one['domain']}{' and whole pictures' if too else ''}"
     lines = [
         f"{one['id']}{' (default)' if one['default'] else ''}",
-        f"  domain {one['domain']}, {one['megabytes']} MB, licence {one['licence']}",
+        f"  domain {domain}, {one['megabytes']} MB, licence {one['licence']}",
     ]
     for row in one["validation"]:
         unit = "videos" if row["by_video"] else "pictures"

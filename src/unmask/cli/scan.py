@@ -50,6 +50,10 @@ def scan(
         Literal["auto", "largest", "all", "none"],
         typer.Option(help="Which faces to score; auto follows the detector."),
     ] = "auto",
+    no_face: Annotated[
+        Literal["report", "whole-picture"],
+        typer.Option(help="Where no face is found: say so, or score the whole picture instead."),
+    ] = "report",
     finder: options.Finder = None,
     landmark_model: options.LandmarkModel = None,
     threshold: Annotated[
@@ -117,6 +121,7 @@ def scan(
                 faces=faces,
                 face=options.face_spec(loaded, finder),
                 landmark_model=landmark_model,
+                no_face="report" if no_face == "report" else "whole_picture",
                 limits=Limits(max_bytes=max_bytes, max_pixels=max_pixels),
                 max_faces=max_faces,
                 min_face_px=min_face_px,

@@ -16,7 +16,7 @@ _NOT_OF_THE_SCORES = frozenset(
     {"architectures", "backbone_source", "license", "training", "transformers_version"}
 )
 """Where it came from and on what terms. All else counts, also fields that are not known here."""
-_CALIBRATED = ("calibration.", "operating_points")
+_CALIBRATED = ("calibration.", "operating_points", "whole_pictures.")
 """What ``unmask calibrate`` changes."""
 
 

@@ -42,15 +42,22 @@ def to_text(found: Recalibration) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
 
 
-def card_section(found: Recalibration, command: str) -> str:
+def card_section(found: Recalibration, command: str, *, whole_pictures: bool = False) -> str:
     """Markdown, from its heading on, for ``README.md`` of the detector.
 
     The name of the data and the command are shown as they are: nothing in them is markup.
+
+    Args:
+        found: What is stored.
+        command: What was called.
+        whole_pictures: Whether it is for those, of a detector that reads faces in another way.
     """
+    of = " of whole pictures" if whole_pictures else ""
     lost = sum(found.not_scored.values())
     parts = [
-        "## Calibration",
-        "This replaces the temperature and the operating points that stand elsewhere on this card. "
+        f"## Calibration{of}",
+        f"This replaces the temperature and the operating points{of} that stand elsewhere on this "
+        "card. "
         f"Data: {_plain(found.source)}; {found.n_real} real and {found.n_fake} fake pictures in "
         f"{found.n_groups} groups, {lost} more without a score; SHA-256 `{found.sha256}`. "
         f"Stored: {_stored(found)}.",

@@ -207,7 +207,8 @@ def _meta(results: Sequence[Result], command: str, seed: int | None) -> Meta:
     for result in results:
         if (result.detector, result.operating_point) != (first.detector, first.operating_point):
             one, other = (
-                f"{each.source} was scored by {each.detector.id} at {each.operating_point.name}"
+                f"{each.source} was scored by {each.detector.id} at {each.operating_point.name} "
+                f"(fake from {each.operating_point.fake_at:.6g})"
                 for each in (first, result)
             )
             raise ScoresError(f"{one}, {other}; expected one detector and one operating point")

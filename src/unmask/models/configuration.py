@@ -18,6 +18,7 @@ from transformers import PreTrainedConfig
 from unmask.errors import ConfigError
 from unmask.models import field_checks
 from unmask.models.weights import NONSENSE, reason, refuse_redirection
+from unmask.models.whole_pictures import WholePictures, read_whole_pictures
 from unmask.preprocess import Preprocess
 from unmask.types import FaceSpec, OperatingPoint
 
@@ -120,14 +121,6 @@ class AdapterSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class WholePictures:
-    """How the logits of whole pictures are read, by a detector of faces that learnt from both."""
-
-    temperature: float = 1.0
-    operating_points: tuple[OperatingPoint, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class DetectorSpec:
     """Everything that ``config.json`` says, checked."""
 
@@ -164,7 +157,7 @@ class DetectorSpec:
             face=None if self.face is None else asdict(self.face),
             calibration={"temperature": self.temperature, **record},
             operating_points=[asdict(point) for point in self.operating_points],
-            whole_pictures=None if self.whole_pictures is None else asdict(self.whole_pictures),
+            whole_pictures=None if self.whole_pictures is None else self.whole_pictures.to_dict(),
             backbone_source=None if source is None else asdict(source),
             training=dict(self.training),
             license=self.license,
@@ -256,9 +249,9 @@ def read_spec(config: UnmaskConfig) -> DetectorSpec:
         domain=domain,
         face=None if config.face is None else field_checks.face(_mapping(config, "face")),
         temperature=field_checks.temperature(_mapping(config, "calibration")),
-        calibration_record=_record(_mapping(config, "calibration")),
+        calibration_record=field_checks.record(_mapping(config, "calibration")),
         operating_points=tuple(field_checks.point(one) for one in points),
-        whole_pictures=_whole_pictures(config),
+        whole_pictures=read_whole_pictures(getattr(config, "whole_pictures", None), domain),
         backbone_source=None if source is None else _source("backbone_source", source),
         training=training,
         license=config.license,
@@ -371,34 +364,6 @@ def _adapter(values: Mapping[str, Any]) -> AdapterSpec:
             "trained cannot be told; save the adapter again"
         )
     return replace(spec, changed=tuple(changed))
-
-
-def _whole_pictures(config: UnmaskConfig) -> WholePictures | None:
-    values = getattr(config, "whole_pictures", None)
-    if values is None:
-        return None
-    if config.domain != "face":
-        raise ConfigError(
-            f"config.json: whole_pictures is given, and the domain is {config.domain!r}; it is for "
-            "detectors of faces, those of whole pictures have calibration and operating_points"
-        )
-    spec = field_checks.build(WholePictures, "whole_pictures", values)
-    points: Any = spec.operating_points
-    if not isinstance(points, list | tuple):
-        raise ConfigError(
-            f"config.json: whole_pictures.operating_points is {points!r}; a list was expected"
-        )
-    return WholePictures(
-        temperature=field_checks.temperature(values, "whole_pictures"),
-        operating_points=tuple(field_checks.point(one) for one in points),
-    )
-
-
-def _record(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    record = values.get("record", {})
-    if not isinstance(record, Mapping):
-        raise ConfigError(f"config.json: calibration.record is {record!r}; an object was expected")
-    return record
 
 
 def _mapping(config: UnmaskConfig, name: str) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from unmask.models.configuration import (
     Domain,
     HeadSpec,
     UnmaskConfig,
+    WholePictures,
     backbone_config_of,
 )
 from unmask.models.heads import new_head
@@ -78,6 +79,11 @@ class Detector:
         return self.model.spec.operating_points
 
     @property
+    def whole_pictures(self) -> WholePictures | None:
+        """How logits of whole pictures are read, where a detector of faces learnt from both."""
+        return self.model.spec.whole_pictures
+
+    @property
     def config_sha256(self) -> str:
         """SHA-256 of what decides the answer beside the file; see ``docs/detector-folder.md``.
 
@@ -91,6 +97,9 @@ class Detector:
         }
         values["temperature"] = self.model.spec.temperature
         values["operating_points"] = [asdict(point) for point in self.operating_points]
+        whole = self.whole_pictures
+        if whole is not None:  # without, the hash is that of before there was any
+            values["whole_pictures"] = asdict(replace(whole, record={}))
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
         for _, weights in sorted(self.model.head.state_dict().items()):
             digest.update(weights.float().cpu().numpy().tobytes())
@@ -117,9 +126,16 @@ class Detector:
             )
         return logits
 
-    def p_fake(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """``sigmoid(logit / temperature)``, float64."""
-        scaled = np.asarray(logits, dtype=np.float64) / self.model.spec.temperature
+    def p_fake(
+        self, logits: npt.NDArray[np.float32], temperature: float | None = None
+    ) -> npt.NDArray[np.float64]:
+        """``sigmoid(logit / temperature)``, float64; by default at the detector's temperature.
+
+        A detector with :attr:`whole_pictures` has another one for those.
+        """
+        if temperature is None:
+            temperature = self.model.spec.temperature
+        scaled = np.asarray(logits, dtype=np.float64) / temperature
         return np.asarray(0.5 * (1.0 + np.tanh(scaled / 2)), dtype=np.float64)
 
 

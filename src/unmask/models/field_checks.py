@@ -11,7 +11,7 @@ from unmask.errors import ConfigError
 from unmask.preprocess import Preprocess
 from unmask.types import FaceSpec, OperatingPoint
 
-__all__ = ["build", "face", "is_number", "point", "preprocess", "temperature"]
+__all__ = ["build", "face", "is_number", "point", "preprocess", "record", "temperature"]
 
 Part = TypeVar("Part")
 _LARGEST_SIDE = 4096
@@ -52,6 +52,14 @@ def temperature(values: Mapping[str, Any], where: str = "calibration") -> float:
             f"{_COLDEST:g} to {_HOTTEST:g}"
         )
     return float(value)
+
+
+def record(values: Mapping[str, Any], where: str = "calibration") -> Mapping[str, Any]:
+    """The record of a calibration, empty where it has none; ``ConfigError`` unless an object."""
+    found = values.get("record", {})
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"config.json: {where}.record is {found!r}; an object was expected")
+    return found
 
 
 def preprocess(values: Mapping[str, Any]) -> Preprocess:

@@ -17,16 +17,17 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from unmask.errors import IncompatibleWeights
+from unmask.errors import ConfigError, IncompatibleWeights
 from unmask.models.checkpoint import new_folder
 from unmask.models.configuration import UnmaskConfig, read_spec
 from unmask.models.weights import read_config, weights_files
+from unmask.models.whole_pictures import WholePictures
 from unmask.types import OperatingPoint
 
-__all__ = ["is_detector_folder", "write_recalibrated"]
+__all__ = ["NO_BIAS", "is_detector_folder", "write_recalibrated"]
 
+NO_BIAS = "a bias in it would move both, so calibrate the temperature only"
 _BIAS = "head.linear.bias"
-_SECTION = re.compile(r"^## Calibration$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def is_detector_folder(folder: Path) -> bool:
@@ -47,6 +48,7 @@ def write_recalibrated(
     record: Mapping[str, Any],
     section: str,
     bias: float = 0.0,
+    whole_pictures: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Write the detector with its new calibration and return its folder, complete or not at all.
@@ -57,29 +59,36 @@ def write_recalibrated(
         temperature: ``P(fake) = sigmoid((logit + bias) / temperature)``.
         points: In the place of the present ones; the first is the default.
         record: How they came about, for ``calibration.record`` of the configuration.
-        section: Markdown for the card, from its heading ``## Calibration`` on.
+        section: Markdown for the card, from its heading on; it takes the place of an earlier one.
         bias: Added to each of the head's outputs that stand for fakes, and so to the logit. A
             record of parity (``parity.json``) is left out then: it was made with other weights.
+        whole_pictures: Whether this is how a detector of faces reads whole pictures, so that
+            faces keep what they have.
         overwrite: Whether another detector folder may be replaced.
 
     Raises:
-        ConfigError: If the configuration is not sound.
+        ConfigError: If the configuration is not sound, or a bias would change what is to stay.
         IncompatibleWeights: If a bias is to be added and there is no head in ``.safetensors``.
         OutputError: As :func:`unmask.models.checkpoint.check_free`.
     """
     folder, output = folder.resolve(), output.resolve()
-    fakes = read_spec(read_config(folder)).head.fakes
+    spec = read_spec(read_config(folder))
+    if bias and (whole_pictures or spec.whole_pictures is not None):
+        raise ConfigError(f"{folder} reads faces and whole pictures by one head; {NO_BIAS}")
     with new_folder(output, overwrite=overwrite) as new:
         for path in _files(folder, with_parity=not bias):
             _same(path, new / path.name, share=folder == output)
         if bias:
-            _add_bias(new, bias, fakes)
+            _add_bias(new, bias, spec.head.fakes)
         card = folder / "README.md"
         before = card.read_text(encoding="utf-8") if card.is_file() else ""
         (new / "README.md").write_text(_with_section(before, section), encoding="utf-8")
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        values["calibration"] = {"temperature": temperature, "record": dict(record)}
-        values["operating_points"] = [asdict(point) for point in points]
+        if whole_pictures:
+            values["whole_pictures"] = WholePictures(temperature, tuple(points), record).to_dict()
+        else:
+            values["calibration"] = {"temperature": temperature, "record": dict(record)}
+            values["operating_points"] = [asdict(point) for point in points]
         text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
         # Last: a folder without it does not load.
         (new / "config.json").write_text(text + "\n", encoding="utf-8")
@@ -130,6 +139,8 @@ def _add_bias(folder: Path, bias: float, fakes: int) -> None:
 def _with_section(card: str, section: str) -> str:
     """The card with the section in the place of an earlier one, else at its end."""
     new = section.rstrip("\n") + "\n"
-    if _SECTION.search(card):
-        return _SECTION.sub(lambda _: f"{new}\n", card).rstrip("\n") + "\n"
+    heading = re.escape(new.partition("\n")[0])
+    earlier = re.compile(rf"^{heading}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    if earlier.search(card):
+        return earlier.sub(lambda _: f"{new}\n", card).rstrip("\n") + "\n"
     return f"{card.rstrip()}\n\n{new}" if card.strip() else new

@@ -10,6 +10,7 @@ from unmask.train.config import to_yaml
 from unmask.train.finetune import Finetuned
 from unmask.train.probe import Validation
 from unmask.train.recipe import Probe
+from unmask.types import OperatingPoint
 
 __all__ = ["finetuned_card", "probe_card"]
 
@@ -114,6 +115,8 @@ def _input(spec: DetectorSpec) -> str:
             f"face found by {spec.face.finder}, aligned to five points, crop scale "
             f"{spec.face.scale:g}"
         )
+    if spec.whole_pictures is not None:
+        given += "; or the whole picture, squashed (`--faces none`)"
     return (
         f"Input: {given}, {spec.preprocess.height} x {spec.preprocess.width} pixels. Features: "
         f"{', '.join(f'`{feature}`' for feature in spec.features)}."
@@ -143,9 +146,27 @@ def _choice(trained: Finetuned) -> str:
     )
     return (
         f"Frames of one video count once, by their mean. Of the weights {kept}.\n\n"
-        f"Temperature {spec.temperature:.3f}. Operating points:\n\n"
-        f"{_points(spec, trained.points_left_out)}"
+        f"{_reading(spec, trained.points_left_out)}"
     )
+
+
+def _reading(spec: DetectorSpec, left_out: Sequence[str]) -> str:
+    """Temperature and operating points, of whole pictures apart where there are some of theirs."""
+    whole = spec.whole_pictures
+    if whole is None:
+        return (
+            f"Temperature {spec.temperature:.3f}. Operating points:\n\n"
+            f"{_points(spec.operating_points, left_out)}"
+        )
+    parts = [
+        f"Temperature of faces {spec.temperature:.3f}. Operating points of faces:",
+        _points(spec.operating_points),
+        f"Temperature of whole pictures {whole.temperature:.3f}. Operating points of whole "
+        "pictures:",
+        _points(whole.operating_points),
+        _points((), left_out),
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
 def _table(probe: Probe) -> str:
@@ -195,18 +216,18 @@ def _notes(probe: Probe, spec: DetectorSpec) -> str:
         "optimistic. Altered copies are mirrored, shrunk, blurred, lightened and recompressed by "
         "chance, as sharing does."
         f"{whole}\n\nTemperature {spec.temperature:.3f}. Operating points:\n\n"
-        f"{_points(spec, probe.points_left_out)}\n\n"
+        f"{_points(spec.operating_points, probe.points_left_out)}\n\n"
         f"At {'the first one' if spec.operating_points else 'P(fake) 0.5'}, of single validation "
         f"pictures: {shares}."
     )
 
 
-def _points(spec: DetectorSpec, left_out: Sequence[str]) -> str:
+def _points(points: Sequence[OperatingPoint], left_out: Sequence[str] = ()) -> str:
     """A line for each, and for each that is missing."""
     found = [
         f"- `{point.name}`: fake from P(fake) {point.fake_at:.3f}, real below "
         f"{point.real_below:.3f}, inconclusive between ({point.source})"
-        for point in spec.operating_points
+        for point in points
     ]
     return "\n".join([*found, *(f"- {sentence}" for sentence in left_out)])
 
@@ -220,11 +241,7 @@ def _of_data(counts: Mapping[str, int], left: int, terms: str) -> str:
 
 
 def _limits(spec: DetectorSpec) -> str:
-    domain = (
-        "It judges faces only; it says nothing about the rest of a picture."
-        if spec.domain == "face"
-        else "It judges whole pictures; a small altered part may not move it."
-    )
+    domain = _judges(spec)
     return (
         f"- {domain}\n"
         "- It knows the kinds of forgery in its training data. A new generator, a careful edit or "
@@ -236,4 +253,17 @@ def _limits(spec: DetectorSpec) -> str:
         "- Where a network and labelled data are at hand, a larger tower sees more: `unmask train "
         "DATA -o DIR --backbone openai/clip-vit-large-patch14`. A published, fine-tuned CLIP "
         "detector in this format is to be preferred to a probe on a small tower."
+    )
+
+
+def _judges(spec: DetectorSpec) -> str:
+    if spec.domain == "image":
+        return "It judges whole pictures; a small altered part may not move it."
+    if spec.whole_pictures is None:
+        return "It judges faces only; it says nothing about the rest of a picture."
+    return (
+        "It judges faces, and whole pictures when asked (`--faces none`, `--no-face "
+        "whole-picture`). The whole pictures that it learnt from and was measured on are the same "
+        "ones that its faces were cut from: it knows what these data show, portraits for the most "
+        "part where the data are of faces, and nothing is known of its answers to other motifs."
     )

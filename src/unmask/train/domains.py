@@ -11,13 +11,28 @@ from dataclasses import replace
 
 import numpy as np
 
+from unmask.evaluate.calibration import sigmoid
 from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops
-from unmask.train.probe import Array, Validation, validate
+from unmask.train.probe import (
+    Array,
+    Points,
+    Validation,
+    fit_temperature,
+    operating_points,
+    validate,
+)
 from unmask.train.sampling import sampler
 from unmask.types import Sample
 
-__all__ = ["as_whole_picture", "domains_of", "joined", "order_of", "validate_domains"]
+__all__ = [
+    "as_whole_picture",
+    "calibrate_domains",
+    "domains_of",
+    "joined",
+    "order_of",
+    "validate_domains",
+]
 
 _WHOLE = " (whole pictures)"
 
@@ -80,3 +95,22 @@ def validate_domains(logits: Array, samples: Sequence[Sample]) -> Validation:
     ]
     recall = float(np.mean([each.recall_at_fpr5 for each in found]))
     return Validation(tuple(row for each in found for row in each.rows), recall)
+
+
+def calibrate_domains(
+    logits: Array, samples: Sequence[Sample], *, source: str
+) -> list[tuple[float, Points]]:
+    """Temperature and operating points of faces, then of whole pictures, as far as there are any.
+
+    Args:
+        logits: ``(N,)`` of the validation part, before any temperature.
+        samples: N.
+        source: What the operating points say that they were chosen on.
+    """
+    found = []
+    for numbers in filter(None, domains_of(samples)):
+        own, theirs = np.asarray(logits)[numbers], [samples[number] for number in numbers]
+        temperature = fit_temperature(own, theirs)
+        points = operating_points(sigmoid(own / temperature), theirs, source=source)
+        found.append((temperature, points))
+    return found

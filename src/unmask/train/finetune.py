@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from unmask.errors import ConfigError
-from unmask.evaluate.calibration import sigmoid
 from unmask.models.configuration import BackboneSource, WholePictures
 from unmask.models.modeling import UnmaskForImageClassification, assemble
 from unmask.models.tuning import merge, trained_state, tune
@@ -26,12 +25,12 @@ from unmask.train.batches import Change, by_processes, crop_batches
 from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops, crops_of
 from unmask.train.data import apart, counted
-from unmask.train.domains import domains_of, joined, order_of, validate_domains
+from unmask.train.domains import calibrate_domains, joined, order_of, validate_domains
 from unmask.train.features import hashes_of
 from unmask.train.loop import Forward, Report, fit
 from unmask.train.optimizer import Plan
 from unmask.train.place import new_place
-from unmask.train.probe import Points, Validation, fit_temperature, operating_points
+from unmask.train.probe import Validation
 from unmask.train.recipe import Progress
 from unmask.train.sampling import at_most_frames
 from unmask.train.selection import Selection
@@ -348,8 +347,7 @@ def _finished(job: _Job, selection: Selection, setting: Setting) -> Finetuned:
     forward = Forward(model)
     logits = job.over(data.val, lambda pixels: forward(pixels)[1]).astype(np.float64)
     model.to("cpu")
-    source = f"validation part of {job.options.data_name}"
-    read = [_read(logits, val, numbers, source) for numbers in domains_of(val) if numbers]
+    read = calibrate_domains(logits, val, source=f"validation part of {job.options.data_name}")
     temperature, points = read[0]
     whole = None if len(read) == 1 else WholePictures(read[1][0], read[1][1].points)
     validation = validate_domains(logits, val)
@@ -375,15 +373,6 @@ def _finished(job: _Job, selection: Selection, setting: Setting) -> Finetuned:
         left_out,
         tuple(dict.fromkeys(sentence for _, points in read for sentence in points.left_out)),
     )
-
-
-def _read(
-    logits: npt.NDArray[np.float64], val: Sequence[Sample], numbers: Sequence[int], source: str
-) -> tuple[float, Points]:
-    """Temperature and operating points of the logits of one domain."""
-    own, samples = logits[list(numbers)], [val[number] for number in numbers]
-    temperature = fit_temperature(own, samples)
-    return temperature, operating_points(sigmoid(own / temperature), samples, source=source)
 
 
 def _record(
