@@ -353,7 +353,10 @@ GIVEN_POINT = {"name": "a", "fake_at": 0.5, "real_below": 0.5, "source": "fixed"
         ({"whole_pictures": {"temperature": 0}}, r"whole_pictures\.temperature is 0"),
         ({"whole_pictures": {"record": 7}}, r"whole_pictures\.record is 7; an object"),
         ({"whole_pictures": {"operating_points": {}}}, r"whole_pictures\.operating_points is {}"),
-        ({"whole_pictures": {"operating_points": [3]}}, "operating_points holds 3"),
+        (
+            {"whole_pictures": {"operating_points": [3]}},
+            r"whole_pictures\.operating_points holds 3",
+        ),
         ({"whole_pictures": {}, "domain": "image"}, "is given, and the domain is 'image'"),
     ],
 )

@@ -71,6 +71,10 @@ def test_kept_scores_of_the_same_run_are_taken(baseline: Scores, tmp_path: Path)
         ),
         ({"settings": {"temperature": 9.0}}, r"another temperature \(1\.7, not 9\.0\)"),
         ({"settings": {}}, r"another temperature \(1\.7, not not known\)"),
+        (
+            {"settings": {"temperature": 1.7, "whole_pictures": {"temperature": 0.6}}},
+            r"another temperature \(1\.7, not 1\.7, of whole pictures 0\.6\)",
+        ),
     ],
 )
 def test_kept_scores_of_another_treatment_are_refused(
@@ -99,9 +103,10 @@ def test_kept_scores_of_another_temperature_are_not_gone_on_with(
     given = {"folder": tmp_path / "kept", "seed": 0, "progress": no_progress}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline.detector.model, "spec", spec)
-        now = score(samples, pipeline, seed=0)
+        other = Pipeline(pipeline.detector, pipeline.options)
+        now = score(samples, other, seed=0)
         with pytest.raises(OutputError, match="another temperature"):
-            list(score_cells(samples, pipeline, CELLS, now, **given))  # type: ignore[arg-type]
+            list(score_cells(samples, other, CELLS, now, **given))  # type: ignore[arg-type]
 
 
 def test_another_seed_of_the_resamples_reads_the_same_alterations(

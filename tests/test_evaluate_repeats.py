@@ -143,6 +143,16 @@ def test_tables_in_which_p_fake_means_something_else_are_not_put_together(change
         put_together([one, other], NAMES)
 
 
+def test_tables_in_which_whole_pictures_are_read_in_another_way_are_not_put_together():
+    one, other = (
+        told(name, {"whole_pictures": {"temperature": temperature}})
+        for name, temperature in (("a", 0.5), ("b", 0.6))
+    )
+    words = r"temperature \(2\.0, of whole pictures 0\.6\) than one\.parquet \(2\.0, of whole"
+    with pytest.raises(ScoresError, match=words):
+        put_together([one, other], NAMES)
+
+
 def test_a_third_table_is_compared_too_and_so_are_those_that_were_put_together_before():
     one, two, three = told("a", {}), told("b", {"dtype": "float16"}), told("c", {"temperature": 1})
     both = put_together([one, two], NAMES)

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unmask.convert import convert, read_parity, verify
+from unmask.convert.settings import read_settings
 from unmask.errors import ConfigError, CorruptWeights, IncompatibleWeights
 
 FIXTURES = Path(__file__).parent / "fixtures" / "effort"
@@ -246,6 +247,16 @@ def test_a_calibration_is_told_and_is_no_problem(folder):
     assert found.notes[0] == "calibrated since: calibration.temperature is 1.5, 1.0 then"
     assert found.notes[1].startswith("calibrated since: operating_points is [{")
     assert "0.75" in found.notes[1]
+
+
+def test_how_whole_pictures_were_calibrated_is_no_setting(folder):
+    def settings(record):
+        configure(
+            folder, lambda values: values.update(whole_pictures={"temperature": 1.5, **record})
+        )
+        return read_settings(folder)
+
+    assert settings({}) == settings({"record": {"pictures": 100}})
 
 
 def test_terms_may_be_written_down_later(folder):

@@ -110,12 +110,12 @@ def test_a_point_asked_for_by_name_is_taken_from_both_lists(both_detector, portr
 def test_a_point_that_whole_pictures_lack_is_refused_where_they_may_be_scored(
     both_detector, options
 ):
-    with pytest.raises(ConfigError, match=r"for whole pictures, has no operating point 'fpr1'"):
+    with pytest.raises(ConfigError, match=r"'fpr1' for faces alone, and whole pictures are scored"):
         Pipeline(both_detector, Options(operating_point="fpr1", **options))
 
 
 def test_a_point_that_faces_lack_is_refused_where_they_may_be_scored(both_detector):
-    with pytest.raises(ConfigError, match=r"both' has no operating point 'fpr2'"):
+    with pytest.raises(ConfigError, match=r"'fpr2' for whole pictures alone, and faces are scored"):
         Pipeline(both_detector, Options(operating_point="fpr2", no_face="whole_picture"))
 
 

@@ -63,7 +63,8 @@ class Options:
     landmark_model: Path | None = None
     """Landmark file of the ``dlib81`` finder; None takes the fetched one."""
     no_face: NoFace = "report"
-    """``whole_picture`` scores the uncropped picture where no face is found, and says so."""
+    """``whole_picture`` scores the uncropped picture where no face is found, and says so; with the
+    temperature and the operating point of whole pictures where the detector has such."""
     limits: Limits = field(default_factory=Limits)
     max_faces: int = 32
     """Largest faces scored per frame; the rest are listed unscored."""
@@ -72,7 +73,8 @@ class Options:
     min_sharpness: float = 0.0
     """Faces less sharp than this (see :class:`~unmask.types.Quality`) are inconclusive."""
     operating_point: str | float | None = None
-    """A name from the detector's config, a fixed threshold on P(fake), or None: its default."""
+    """A name from the detector's config, a fixed threshold on P(fake), or None: its default. Of a
+    detector that has points for faces and for whole pictures, those of what is scored."""
     batch_size: int = 16
     workers: int | None = None
     """Threads that prepare crops; None is one per core; 0 works in the calling thread."""
@@ -315,34 +317,40 @@ def _stage(detector: Detector, options: Options) -> Stage:
 
 
 def _readings(detector: Detector, options: Options) -> tuple[Reading, Reading | None]:
-    """Of what the options score, and of whole pictures where they may be scored."""
-    spec, whole, asked = detector.model.spec, detector.whole_pictures, options.operating_point
+    """Of what the options score, and of whole pictures where these are read in another way."""
+    whole, only_whole = detector.whole_pictures, _mode(detector, options) == "none"
     of_whole = None
-    only_whole = _mode(detector, options) == "none"
     if whole is not None and (only_whole or options.no_face == "whole_picture"):
-        what = f"the detector {detector.ref.id!r}, for whole pictures,"
-        point = _operating_point(whole.operating_points, asked, what)
-        of_whole = Reading(whole.temperature, point)
+        of_whole = Reading(whole.temperature, _operating_point(detector, options, whole=True))
         if only_whole:
             return of_whole, of_whole
-    point = _operating_point(spec.operating_points, asked, f"the detector {detector.ref.id!r}")
-    return Reading(spec.temperature, point), of_whole
+    point = _operating_point(detector, options, whole=False)
+    return Reading(detector.model.spec.temperature, point), of_whole
 
 
-def _operating_point(
-    given: Sequence[OperatingPoint], asked: str | float | None, what: str
-) -> OperatingPoint:
-    points = {point.name: point for point in given}
+def _operating_point(detector: Detector, options: Options, *, whole: bool) -> OperatingPoint:
+    asked = options.operating_point
     if isinstance(asked, float | int):
         return OperatingPoint("fixed", fake_at=asked, real_below=asked, source="fixed")
+    of_whole = detector.whole_pictures.operating_points if detector.whole_pictures else ()
+    given, others = detector.operating_points, of_whole
+    if whole:
+        given, others = others, given
+    points = {point.name: point for point in given}
     if asked is None:
         return next(iter(points.values()), FIXED_HALF)
-    if asked not in points:
-        raise ConfigError(
-            f"{what} has no operating point {asked!r}. "
-            f"{near_names(asked, points)} A number fixes the threshold on P(fake)."
+    if asked in points:
+        return points[asked]
+    said = f"the detector {detector.ref.id!r} has no operating point {asked!r}."
+    if any(point.name == asked for point in others):
+        only, scored = ("faces", "whole pictures") if whole else ("whole pictures", "faces")
+        said = (
+            f"the detector {detector.ref.id!r} has the operating point {asked!r} for {only} alone, "
+            f"and {scored} are scored here."
         )
-    return points[asked]
+    raise ConfigError(
+        f"{said} {near_names(asked, points)} A number fixes the threshold on P(fake)."
+    )
 
 
 def _plain(point: OperatingPoint) -> dict[str, object]:

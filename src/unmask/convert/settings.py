@@ -31,9 +31,10 @@ def read_settings(folder: Path) -> Mapping[str, Any]:
         for key, value in read_config_json(folder).items()
         if key not in _NOT_OF_THE_SCORES
     }
-    calibration = values.get("calibration")
-    if isinstance(calibration, dict):  # how it was chosen changes nothing
-        values["calibration"] = {key: calibration[key] for key in calibration if key != "record"}
+    for name in ("calibration", "whole_pictures"):
+        part = values.get(name)
+        if isinstance(part, dict):  # how it was chosen changes nothing
+            values[name] = {key: part[key] for key in part if key != "record"}
     return values
 
 

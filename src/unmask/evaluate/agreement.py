@@ -10,7 +10,7 @@ from typing import Any
 from unmask.errors import ScoresError
 from unmask.evaluate.table import Meta
 
-__all__ = ["DIFFERENCES", "check_alike", "differences", "noted"]
+__all__ = ["DIFFERENCES", "check_alike", "differences", "noted", "temperature_of"]
 
 DIFFERENCES = "differences of the tables"
 """The setting that lists in what tables differ that were put together."""
@@ -42,6 +42,8 @@ class _Run:
         found = self.settings.get(key)
         if key == "preprocessing":
             found = self.meta.preprocessing or None
+        elif key == "temperature":
+            found = temperature_of(self.settings)
         return "" if found is None else str(found)
 
 
@@ -93,6 +95,15 @@ def noted(settings: Mapping[str, Any]) -> list[str]:
     """What :func:`differences` found when the table was put together."""
     found = settings.get(DIFFERENCES)
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
+def temperature_of(settings: Mapping[str, Any]) -> str | None:
+    """How logits became P(fake), in words; that of whole pictures too if they have their own."""
+    found, whole = settings.get("temperature"), settings.get("whole_pictures")
+    own = whole.get("temperature") if isinstance(whole, Mapping) else found
+    if found is None or own == found:
+        return None if found is None else str(found)
+    return f"{found}, of whole pictures {own}"
 
 
 def _runs(metas: Sequence[Meta], names: Sequence[str]) -> list[_Run]:

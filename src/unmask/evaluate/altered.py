@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from unmask.errors import MissingSource, OutputError, UnsupportedMedia
+from unmask.evaluate.agreement import temperature_of
 from unmask.evaluate.perturb import Change, apply_change, parse_change
 from unmask.evaluate.robustness import Cell
 from unmask.evaluate.scoring import score
@@ -174,7 +175,7 @@ def _checked(path: Path, cell: Cell, baseline: Scores, seed: int | None) -> Scor
 
 
 def _temperature(meta: Meta) -> str:
-    return str(meta.settings.get("temperature", "not known"))
+    return temperature_of(meta.settings) or "not known"
 
 
 def _point(meta: Meta) -> str:

@@ -101,29 +101,29 @@ def face(values: Mapping[str, Any]) -> FaceSpec:
     return spec
 
 
-def point(values: object) -> OperatingPoint:
+def point(values: object, where: str = "operating_points") -> OperatingPoint:
     """One operating point; ``ConfigError`` unless it has names and thresholds in order."""
-    point = build(OperatingPoint, "operating_points", values)
+    point = build(OperatingPoint, where, values)
     names: Any = point.datasets
     if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
         raise ConfigError(
-            f"config.json: operating_points: {point.name} has datasets {names!r}; a list of names "
+            f"config.json: {where}: {point.name} has datasets {names!r}; a list of names "
             "was expected"
         )
     point = replace(point, datasets=tuple(names))
     if not isinstance(point.name, str) or not isinstance(point.source, str):
         raise ConfigError(
-            f"config.json: operating_points has name {point.name!r} and source {point.source!r}; "
+            f"config.json: {where} has name {point.name!r} and source {point.source!r}; "
             "strings were expected"
         )
     if not all(is_number(one) for one in (point.fake_at, point.real_below)):
         raise ConfigError(
-            f"config.json: operating_points: {point.name} has fake_at {point.fake_at!r} and "
+            f"config.json: {where}: {point.name} has fake_at {point.fake_at!r} and "
             f"real_below {point.real_below!r}; numbers were expected"
         )
     if point.real_below > point.fake_at:
         raise ConfigError(
-            f"config.json: operating_points: {point.name} has real_below {point.real_below} above "
+            f"config.json: {where}: {point.name} has real_below {point.real_below} above "
             f"fake_at {point.fake_at}, so that a score could be both"
         )
     return point

@@ -51,6 +51,8 @@ def read_whole_pictures(values: object, domain: str) -> WholePictures | None:
     given = {"temperature": spec.temperature, "record": spec.record}
     return WholePictures(
         temperature=field_checks.temperature(given, "whole_pictures"),
-        operating_points=tuple(field_checks.point(one) for one in points),
+        operating_points=tuple(
+            field_checks.point(one, "whole_pictures.operating_points") for one in points
+        ),
         record=field_checks.record(given, "whole_pictures"),
     )
