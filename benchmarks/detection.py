@@ -1,10 +1,12 @@
 """The benchmark page: the built-in detector beside its raw tower and MesoNet, by the same flow.
 
-    python benchmarks/detection.py DATA/manifest.csv --mesonet MESONET --dtype bfloat16
+    python benchmarks/detection.py DATA/manifest.csv --tower TOWER --mesonet MESONET \
+        --dtype bfloat16
 
 Writes ``benchmarks/detection.md``. ``DATA/manifest.csv`` has the columns
 path,label,dataset,generator,group,video,split; the split ``train`` teaches the raw probe, ``val``
-is what is measured. ``MESONET`` holds the authors' ``Meso4_DF.h5`` and ``MesoInception_DF.h5``.
+is what is measured. ``TOWER`` is the vision tower as it was before the built-in detector was
+trained from it. ``MESONET`` holds the authors' ``Meso4_DF.h5`` and ``MesoInception_DF.h5``.
 Scores are kept below ``--work`` as they come, so that an interrupted run goes on. All numbers are
 those of ``unmask evaluate``.
 """
@@ -139,14 +141,14 @@ def thinned(samples: Sequence[Sample], limit: int) -> list[Sample]:
 
 
 def raw_probe(given: argparse.Namespace) -> Detector:
-    """A linear head on the last layer's CLS token of the built-in's own tower, nothing else."""
+    """A linear head on the last layer's CLS token of the untrained tower, nothing else."""
     folder = given.work / "raw-probe"
     if not folder.exists():
         samples = thinned(
             training_data.read_labelled([given.manifest], seed=given.seed), given.limit
         )
         tower, preprocess, source = load_tower(
-            "builtin",
+            given.tower,
             features=["pooler"],
             revision=None,
             offline=True,
@@ -259,7 +261,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 def command(given: argparse.Namespace) -> str:
     """What makes the page again; places on this machine by their meaning."""
-    parts = ["python benchmarks/detection.py DATA/manifest.csv --mesonet MESONET"]
+    parts = ["python benchmarks/detection.py DATA/manifest.csv --tower TOWER --mesonet MESONET"]
     parts += [f"--dtype {given.dtype}", f"--bootstraps {given.bootstraps}", f"--seed {given.seed}"]
     parts += [f"--perturb {given.perturb}", *(f"--join {each}" for each in given.join)]
     return " ".join([*parts, *([f"--limit {given.limit}"] if given.limit else [])])
@@ -306,19 +308,19 @@ def what_is_compared(page: Page) -> str:
     hashes = {each.name: each.sha256[:12] for each in page.systems}
     mesos = " and ".join(f"`{name}` (`{FILES[name]}`, {hashes[name]})" for name in FILES)
     return (
-        f"- **{BUILTIN}**: `face-vits14-probe`, what `unmask` uses where no detector is named "
-        f"({hashes[BUILTIN]}): a linear head on fourteen features of a frozen ViT-S/14, learnt "
-        "from the training split with altered copies.\n"
-        f"- **{RAW}**: a linear head on the last layer's CLS token of the same tower, learnt by "
-        "`unmask train`'s functions from the same split, one crop scale, no altered copies. What "
-        "the choice of features and the altered copies are worth is the difference.\n"
+        f"- **{BUILTIN}**: `face-vits14`, what `unmask` uses where no detector is named "
+        f"({hashes[BUILTIN]}): a ViT-S/14 all of whose weights learnt from the training split, "
+        "from altered faces, whole pictures and self-blended faces.\n"
+        f"- **{RAW}**: a linear head on the last layer's CLS token of the tower as it was before, "
+        "learnt by `unmask train`'s functions from the same split, one crop scale, no altered "
+        "copies. What training the tower is worth is the difference.\n"
         f"- **MesoNet**: {mesos}, the authors' face-swap weights (Apache-2.0; not shipped here), "
         "run by `benchmarks/mesonet.py`. Input 256 x 256 in 0..1; their output is P(real), "
         "turned round here.\n\n"
         "The built-in detector and the raw probe learnt from the training split of these very "
-        "sources, and their penalty (the built-in's features and scale too) was chosen on the "
-        "validation split measured here; MesoNet knows none of them. So the page says what each "
-        "does on these sources, not how well each would do on new ones."
+        "sources, and the raw probe's penalty and the step whose weights the built-in keeps were "
+        "chosen on the validation split measured here; MesoNet knows none of them. So the page "
+        "says what each does on these sources, not how well each would do on new ones."
     )
 
 
@@ -517,6 +519,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("manifest", help="with the splits train and val")
     parser.add_argument("--mesonet", type=Path, required=True, help="folder of the authors' files")
+    parser.add_argument("--tower", required=True, help="that the built-in was trained from")
     parser.add_argument("--work", type=Path, default=Path("build/detection"), help="keeps scores")
     parser.add_argument("--dtype", default="float32", help="of the towers")
     parser.add_argument("--perturb", default="jpeg@3,resize@2", help="as of unmask evaluate")

@@ -196,7 +196,7 @@ def run(cell: Cell, rows: Sequence[Mapping[str, str]], given: argparse.Namespace
             "--faces", "largest", "--no-thumbnails", "--overwrite", *joins,
         ]
     )  # fmt: skip
-    if code:
+    if code not in (0, 1):  # 1: some items have no score, each with its reason in the report
         failed.write_text(f"{said}\n", encoding="utf-8")
     print(f"{cell.name}: {said.splitlines()[-1] if said else 'measured'}", flush=True)
 

@@ -429,7 +429,15 @@ def benchmark(tmp_path: Path, astronaut: Image) -> Path:
 def asked(benchmark: Path, tmp_path: Path) -> list[str]:
     for name in ("Meso4", "MesoInception4"):
         write_mesonet(tmp_path, name)
-    given = [str(benchmark), "--mesonet", str(tmp_path), "--work", str(tmp_path / "work")]
+    given = [
+        str(benchmark),
+        "--tower",
+        "tower",
+        "--mesonet",
+        str(tmp_path),
+        "--work",
+        str(tmp_path / "work"),
+    ]
     given += ["--join", "fakes+reals", "--bootstraps", "5", "--perturb", "jpeg@3", "--workers", "0"]
     return [*given, "-o", str(tmp_path / "page.md")]
 

@@ -156,7 +156,7 @@ def test_models_lists_what_is_built_in_and_what_is_published(cli):
     outcome = cli("models")
     assert outcome.code == 0
     assert outcome.err == ""
-    assert outcome.out.startswith("face-vits14-probe (default)\n")
+    assert outcome.out.startswith("face-vits14 (default)\n")
     for entry in PUBLISHED:
         assert f"\n{entry.id} ({entry.kind}, domain {entry.domain})\n" in outcome.out
         assert f"\n  run    {entry.command}\n" in outcome.out
@@ -189,14 +189,14 @@ def test_models_for_commerce_lists_what_is_free_in_all_three(cli, monkeypatch):
     out = cli("models", "--commercial-ok").out
     assert "\nfree (hf, domain image)\n" in out
     assert "effort" not in out
-    assert "face-vits14-probe" not in out  # its licence is "other"
+    assert "face-vits14" not in out  # its licence is "other"
 
 
 def test_models_as_json_is_one_document_with_all_that_is_known(cli):
     document = json.loads(cli("models", "--json").out)
     assert document["schema_version"] == 1
     [own] = document["builtin"]
-    assert (own["id"], own["default"], own["domain"]) == ("face-vits14-probe", True, "face")
+    assert (own["id"], own["default"], own["domain"]) == ("face-vits14", True, "face")
     assert {row["dataset"] for row in own["validation"]} >= {"celebdf_v2"}
     by_id = {entry["id"]: entry for entry in document["published"]}
     assert len(by_id) == len(PUBLISHED)

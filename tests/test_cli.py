@@ -175,6 +175,6 @@ def test_models_tells_of_each_builtin_what_was_measured(cli, monkeypatch, tmp_pa
     )
     monkeypatch.setattr("unmask.models.builtin.builtin_folder", lambda _name: tmp_path)
     lines = cli("models").out.splitlines()
-    assert lines[0] == "face-vits14-probe (default)"
+    assert lines[0] == "face-vits14 (default)"
     assert "domain face" in lines[1]
     assert "AUC 0.900 on set (3 real, 4 fake videos, validation)" in lines[2]

@@ -693,9 +693,9 @@ def test_a_bare_model_without_a_readable_processor_is_refused(clip_folder, name,
 def test_a_built_in_name_is_found(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(builtin, "files", lambda _package: tmp_path)
     (tmp_path / "builtin").mkdir()
-    shutil.copytree(folder, tmp_path / "builtin" / "face-vits14-probe")
-    assert load(device="cpu").ref.id == "face-vits14-probe"
-    assert load("face-vits14-probe", device="cpu").ref.id == "face-vits14-probe"
+    shutil.copytree(folder, tmp_path / "builtin" / "face-vits14")
+    assert load(device="cpu").ref.id == "face-vits14"
+    assert load("face-vits14", device="cpu").ref.id == "face-vits14"
 
 
 def test_a_built_in_whose_files_are_absent_says_so(tmp_path, monkeypatch):

@@ -13,8 +13,8 @@ DEFAULT = "builtin"
 """The name that stands for the detector used where none is named."""
 
 BUILTINS: dict[str, str] = {
-    DEFAULT: "face-vits14-probe",
-    "face-vits14-probe": "face-vits14-probe",
+    DEFAULT: "face-vits14",
+    "face-vits14": "face-vits14",
 }
 """Name to folder, under ``unmask/models/builtin``."""
 
