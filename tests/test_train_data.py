@@ -1,7 +1,12 @@
 """What a training sees: crops on disk, the order of samples, batches, alterations."""
 
+import gc
+import os
+import signal
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
+from multiprocessing import active_children, get_all_start_methods
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +19,12 @@ from unmask.faces import make_finder
 from unmask.faces.align import crop_face, template
 from unmask.images import Limits, file_sha256
 from unmask.prepare import Stage
-from unmask.preprocess import Preprocess
+from unmask.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 from unmask.train import crops as crops_module
 from unmask.train.alter import change_of
 from unmask.train.augment import apply
 from unmask.train.augmentation import parse_augmentation
-from unmask.train.batches import Share, crop_batches, tensor_batches
+from unmask.train.batches import Share, by_processes, crop_batches, normalized, tensor_batches
 from unmask.train.config import TrainConfig
 from unmask.train.crops import CachedCrop, Crops, crops_of
 from unmask.train.equalise import equalise
@@ -93,7 +98,7 @@ def test_the_same_bytes_are_decoded_once(six, tmp_path, decoded):
 @pytest.mark.parametrize("content", [b"", b"PK", None])
 def test_a_damaged_crop_is_made_again(six, tmp_path, decoded, content):
     crops = cached(six, tmp_path / "cache")
-    path = next(crops.folder.rglob("*.npz"))
+    path = next(crops.files[0].parents[1].rglob("*.npz"))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
     decoded.clear()
@@ -122,13 +127,13 @@ def test_nothing_but_whole_crops_is_left(six, tmp_path, monkeypatch):
     ],
 )
 def test_whatever_changes_a_crop_has_a_folder_of_its_own(six, tmp_path, changed):
-    folders = {cached(six, tmp_path, replace(STAGE, **each)).folder for each in ({}, changed)}
-    assert len(folders) == 2
+    found = [cached(six, tmp_path, replace(STAGE, **each)).files for each in ({}, changed)]
+    assert not set(found[0]) & set(found[1])
 
 
 def test_mean_and_deviation_come_after_the_crop(six, tmp_path):
     other = replace(STAGE, preprocess=replace(STAGE.preprocess, mean=(0.1, 0.2, 0.3)))
-    assert cached(six, tmp_path, other).folder == cached(six, tmp_path).folder
+    assert cached(six, tmp_path, other).files == cached(six, tmp_path).files
 
 
 def test_d30_a_sample_without_a_crop_is_left_out_and_not_replaced(six, tmp_path):
@@ -149,7 +154,7 @@ def test_a_file_that_changed_since_it_was_hashed_is_left_out(six, tmp_path):
 
 def test_a_crop_that_vanished_is_told(six, tmp_path):
     crops = cached(six, tmp_path / "cache")
-    for path in crops.folder.rglob("*.npz"):
+    for path in crops.files[0].parents[1].rglob("*.npz"):
         path.unlink()
     with pytest.raises(OutputError, match=r"crop of .*0\.png is gone from the cache"):
         crops[0]
@@ -370,21 +375,33 @@ def batches(six, tmp_path):
 
     shuffled = sampler(crops.samples, "shuffled", 0)
 
-    def make(workers: int = 0, change=change, at=shuffled):
+    def make(workers: int = 0, change=change, at=shuffled, processes: bool = False):
         return crop_batches(
-            crops, at, change, STAGE.preprocess, batch_size=4, seed=5, workers=workers
-        )
+            crops, at, change, STAGE.preprocess,
+            batch_size=4, seed=5, workers=workers, processes=processes,
+        )  # fmt: skip
 
     return make
+
+
+@pytest.mark.parametrize("mean_std", [(CLIP_MEAN, CLIP_STD), ((0.485, 0.456, 0.406), (0.2,) * 3)])
+def test_crops_are_normalised_on_the_device_to_the_same_bits(mean_std):
+    preprocess = replace(STAGE.preprocess, mean=mean_std[0], std=mean_std[1])
+    levels = np.arange(256, dtype=np.uint8)
+    images = np.stack([levels, levels[::-1], np.roll(levels, 7)], axis=-1).reshape(1, 16, 16, 3)
+    assert np.array_equal(
+        normalized(torch.from_numpy(images), preprocess).numpy(), preprocess.normalize(images)
+    )
 
 
 def test_a_batch_is_normalised_crops_and_their_labels(batches, six):
     batch = taken(batches(change=lambda crop, _blended, _rng: crop.image), 1)[0]
     at = sampler(six, "shuffled", 0)
     images = [STAGE.preprocess(noise_image(at(slot))) for slot in range(4)]
-    assert batch.pixels.dtype == torch.float32
-    assert (batch.pixels.numpy() == np.stack(images)).all()
-    assert batch.labels.tolist() == [at(slot) % 2 for slot in range(4)]
+    pixels, labels = batch.on(torch.device("cpu"))
+    assert pixels.dtype == torch.float32
+    assert (pixels.numpy() == np.stack(images)).all()
+    assert labels.tolist() == [at(slot) % 2 for slot in range(4)]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -392,6 +409,48 @@ def test_threads_give_the_same_batches(batches, workers):
     for one, other in zip(taken(batches(), 5), taken(batches(workers), 5), strict=True):
         assert torch.equal(one.pixels, other.pixels)
         assert torch.equal(one.labels, other.labels)
+
+
+@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="processes are forked")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_processes_give_the_same_batches(batches, workers):
+    made = taken(batches(workers, processes=True), 5)
+    for one, other in zip(taken(batches(), 5), made, strict=True):
+        assert torch.equal(one.pixels, other.pixels)
+        assert torch.equal(one.labels, other.labels)
+
+
+@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="processes are forked")
+def test_ctrl_c_does_not_end_the_processes_that_alter_crops(batches):
+    made = batches(2, processes=True)(0, WHOLE)
+    with closing(made):
+        next(made)
+        for child in active_children():
+            os.kill(child.pid, signal.SIGINT)
+        rest = [next(made) for _ in range(6)]
+    for one, other in zip(taken(batches(), 7)[1:], rest, strict=True):
+        assert torch.equal(one.pixels, other.pixels)
+
+
+@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="processes are forked")
+def test_no_process_stays_when_batches_are_no_longer_wanted(batches):
+    before = set(active_children())
+    taken(batches(2, processes=True), 1)
+    gc.collect()
+    assert set(active_children()) == before
+
+
+def test_what_fails_in_a_process_is_an_error_of_the_training(batches):
+    def failing(_crop: CachedCrop, _blended: bool, _rng: np.random.Generator):
+        raise FaceError("no landmarks")
+
+    with pytest.raises(FaceError, match=r"^no landmarks$"):
+        taken(batches(1, change=failing, processes=True), 1)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", False), ("mps", False), ("cuda", True)])
+def test_processes_alter_crops_for_a_gpu_only(device, expected):
+    assert by_processes(torch.device(device)) is (expected and "fork" in get_all_start_methods())
 
 
 def test_batches_from_a_later_step_are_those_of_the_whole_stream(batches):
@@ -409,7 +468,7 @@ def test_shares_are_the_step_in_parts(batches):
 
 def test_an_altered_crop_is_brought_to_size(batches):
     batch = taken(batches(change=lambda crop, _blended, _rng: crop.image[:20, :10]), 1)[0]
-    assert batch.pixels.shape == (4, 3, 32, 32)
+    assert batch.on(torch.device("cpu"))[0].shape == (4, 3, 32, 32)
 
 
 def test_a_blended_real_is_a_fake_and_its_change_is_told(batches):

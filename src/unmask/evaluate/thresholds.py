@@ -186,6 +186,11 @@ def _instead(n_real: int) -> str:
     return f", or a larger target (--fpr {enough[0]})" if enough else ""
 
 
+_MARGIN = 1e-6
+"""Between a real's score and the threshold above it: the same picture in another batch has a score
+that is rounded otherwise, by some 1e-7, and must stay on its side."""
+
+
 def _fake_at(reals: Array, target: float, weights: Array | None) -> float:
     highest = weighted_quantile(reals, 1 - target, weights)
     if highest >= 1:
@@ -195,7 +200,9 @@ def _fake_at(reals: Array, target: float, weights: Array | None) -> float:
             "target.",
             code="saturated",
         )
-    return float(np.nextafter(highest, 1.0))
+    above = reals[reals > highest]
+    gap = (float(above.min()) if len(above) else 1.0) - highest
+    return max(highest + min(_MARGIN, gap / 2), float(np.nextafter(highest, 1.0)))
 
 
 def weighted_quantile(values: Array, share: float, weights: Array | None = None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count, islice
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from unmask.errors import UnmaskError
 from unmask.flow import ordered
 from unmask.preprocess import Preprocess
 from unmask.train.crops import CachedCrop, Crops
@@ -129,8 +130,10 @@ def crop_batches(
 
     def batches(first: int, share: Share) -> Generator[Batch, None, None]:
         if processes and workers:
-            for pixels, labels in _loader(one, _steps(first, share, batch_size), workers):
-                yield Batch(pixels, labels, preprocess)
+            for step in _loader(one, _steps(first, share, batch_size), workers):
+                if isinstance(step, UnmaskError):
+                    raise step
+                yield Batch(*step, preprocess)
             return
         size = batch_size // share.count
         slots = (slot for step in _steps(first, share, batch_size) for slot in step)
@@ -142,25 +145,28 @@ def crop_batches(
     return batches
 
 
-class _Slots(Dataset[tuple[Image, int]]):
-    """What torch's loader asks for crops."""
+class _Slots(Dataset[tuple[Image, int] | UnmaskError]):
+    """What torch's loader asks for crops; what is wrong is handed on, not told as its failure."""
 
     def __init__(self, one: Callable[[int], tuple[Image, int]]) -> None:
         self._one = one
 
-    def __getitem__(self, slot: int) -> tuple[Image, int]:
-        return self._one(slot)
+    def __getitem__(self, slot: int) -> tuple[Image, int] | UnmaskError:
+        try:
+            return self._one(slot)
+        except UnmaskError as error:
+            return error
 
 
 def _loader(
     one: Callable[[int], tuple[Image, int]], steps: Iterator[list[int]], workers: int
-) -> DataLoader[tuple[Image, int]]:
+) -> Iterable[tuple[Tensor, Tensor] | UnmaskError]:
     """Each step made by one of the processes, in order, in page-locked memory."""
     return DataLoader(
         _Slots(one),
         batch_sampler=steps,
         num_workers=workers,
-        collate_fn=_together,
+        collate_fn=_together_or_wrong,
         worker_init_fn=_begin_worker,
         multiprocessing_context="fork",
         pin_memory=torch.cuda.is_available(),
@@ -171,6 +177,13 @@ def _begin_worker(_number: int) -> None:
     """One thread each; Ctrl-C is for the process that trains, which ends this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
+
+
+def _together_or_wrong(
+    group: list[tuple[Image, int] | UnmaskError],
+) -> tuple[Tensor, Tensor] | UnmaskError:
+    wrong = next((each for each in group if isinstance(each, UnmaskError)), None)
+    return wrong or _together([each for each in group if not isinstance(each, UnmaskError)])
 
 
 def _together(group: list[tuple[Image, int]]) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from unmask.prepare import Prepared, Stage
 from unmask.types import Image, Reason, Sample
 from unmask.versions import versions
 
-__all__ = ["CachedCrop", "Crops", "crops_of"]
+__all__ = ["CachedCrop", "Crops", "crops_of", "learnt_sha256"]
 
 _FORMAT = 1
 """Of the files; another one never finds them."""
@@ -126,6 +126,17 @@ def crops_of(
         left_out=tuple(left_out),
         files=tuple(_file(folder, key) for _, key in kept),
     )
+
+
+def learnt_sha256(*parts: Crops) -> str:
+    """Of what is learnt from and judged by, wherever the files are; in order, which decides too."""
+    digest = hashlib.sha256()
+    for crops in parts:
+        for sample, key in zip(crops.samples, crops.hashes, strict=True):
+            pair = dict(sample.columns).get("pair", "")
+            said = (sample.label, sample.split, sample.dataset, sample.video, pair)
+            digest.update(f"{key} {said!r}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _make(

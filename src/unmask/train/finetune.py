@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from unmask.prepare import Stage
 from unmask.train.alter import change_of
 from unmask.train.batches import Change, by_processes, crop_batches
 from unmask.train.config import TrainConfig
-from unmask.train.crops import Crops, crops_of
+from unmask.train.crops import Crops, crops_of, learnt_sha256
 from unmask.train.data import apart, counted
 from unmask.train.domains import calibrate_domains, joined, order_of, validate_domains
 from unmask.train.features import hashes_of
@@ -252,19 +251,8 @@ def _data(
             check_classes(one, part)
             found.append(one)
         crops[part] = found[0] if len(found) == 1 else joined(*found)
-    sha256 = _data_sha256(crops["train"], crops["val"])
+    sha256 = learnt_sha256(crops["train"], crops["val"])
     return _Data(crops["train"], crops["val"], tuple(repeated), sha256)
-
-
-def _data_sha256(*parts: Crops) -> str:
-    """Of what is learnt from and judged by, wherever the files are; in order, which decides too."""
-    digest = hashlib.sha256()
-    for crops in parts:
-        for sample, key in zip(crops.samples, crops.hashes, strict=True):
-            pair = dict(sample.columns).get("pair", "")
-            said = (sample.label, sample.split, sample.dataset, sample.video, pair)
-            digest.update(f"{key} {said!r}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
 
 
 def _warm(job: _Job, change: Change, progress: Progress) -> None:
