@@ -24,6 +24,18 @@ def test_no_more_reals_than_the_target_are_called_fake(seed, target):
     assert np.mean(reals >= lower) > target
 
 
+def test_a_score_that_is_rounded_otherwise_stays_below_the_threshold():
+    (point,) = operating_points(REALS, target_fprs=[0.05], source="here")
+    below = REALS[point.fake_at > REALS].max()
+    assert below + 3e-7 < point.fake_at < REALS[below < REALS].min() - 3e-7
+
+
+def test_a_threshold_lies_between_scores_however_close_they_are():
+    reals = np.concatenate([np.full(95, 0.5), np.full(5, np.nextafter(0.5, 1))])
+    (point,) = operating_points(reals, target_fprs=[0.05], source="here")
+    assert np.sum(reals >= point.fake_at) == 5
+
+
 def test_the_first_point_is_that_of_5_percent_unless_told_otherwise():
     assert [p.name for p in operating_points(REALS, FAKES, source="here")] == ["fpr5", "fpr1"]
     points = operating_points(REALS, FAKES, source="here", target_fprs=(0.002, 0.025))
