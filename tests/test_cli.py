@@ -1,4 +1,5 @@
 import io
+import json
 import sys
 
 import pytest
@@ -166,13 +167,13 @@ def test_a_scan_on_a_terminal_draws_how_far_it_is(cli, image_folder, pictures, m
 # Models
 
 
-def test_models_tells_of_each_builtin_what_was_measured(cli, monkeypatch, tmp_path):
-    (tmp_path / "config.json").write_text(
-        '{"domain": "face", "license": "apache-2.0", "training": {"chosen": {"validation": '
-        '{"rows": [{"dataset": "set", "auc": 0.9, "n_real": 3, "n_fake": 4, "by_video": true}]'
-        "}}}}",
-        encoding="utf-8",
-    )
+@pytest.mark.parametrize("of_a_probe", [True, False])
+def test_models_tells_of_each_builtin_what_was_measured(cli, monkeypatch, tmp_path, of_a_probe):
+    row = {"dataset": "set", "auc": 0.9, "n_real": 3, "n_fake": 4, "by_video": True}
+    record = {"validation": {"rows": [row]}}
+    config = {"domain": "face", "license": "apache-2.0"}
+    config["training"] = {"chosen": record} if of_a_probe else record
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     monkeypatch.setattr("unmask.models.builtin.builtin_folder", lambda _name: tmp_path)
     lines = cli("models").out.splitlines()
     assert lines[0] == "face-vits14 (default)"

@@ -101,8 +101,13 @@ def _size(folder: Path) -> int:
 
 
 def _validation(record: object) -> list[dict[str, Any]]:
-    """The rows of the validation table in the record of a training run; none where it has none."""
-    for key in ("chosen", "validation", "rows"):
+    """The rows of the validation table in the record of a training run; none where it has none.
+
+    That of a probe is below what was chosen of several.
+    """
+    if isinstance(record, dict) and isinstance(record.get("chosen"), dict):
+        record = record["chosen"]
+    for key in ("validation", "rows"):
         record = record.get(key) if isinstance(record, dict) else None
     keys = ("dataset", "auc", "n_real", "n_fake", "by_video")
     rows = record if isinstance(record, list) else []
@@ -119,7 +124,8 @@ def _builtin_lines(one: dict[str, Any]) -> list[str]:
     for row in one["validation"]:
         unit = "videos" if row["by_video"] else "pictures"
         counts = f"{row['n_real']} real, {row['n_fake']} fake {unit}"
-        lines.append(f"  AUC {row['auc']:.3f} on {row['dataset']} ({counts}, validation)")
+        said = f"AUC {row['auc']:.3f} on {row['dataset']} ({counts}, validation)"
+        lines += _wrapped(said, "  ")
     if not one["validation"]:
         lines.append("  no validation numbers in its record")
     return lines
