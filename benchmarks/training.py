@@ -2,7 +2,7 @@
 
     python benchmarks/training.py DATA/manifest.csv --backbone TOWER --work runs/training
 
-Writes ``benchmarks/training.md``. ``DATA/manifest.csv`` has the columns
+Writes ``benchmarks/recipes.md``. ``DATA/manifest.csv`` has the columns
 path,label,dataset,generator,group,video,split; ``TOWER`` is the folder of a vision tower. Each cell
 is one run of ``unmask train`` and one of ``unmask evaluate``: a recipe on all data sets, measured
 on their validation part; and a recipe without one data set, measured on the whole of that one.
@@ -151,7 +151,7 @@ def arguments() -> argparse.Namespace:
             "celebdf_v2", "ffpp_reenact", "stylegan1_ffhq", "ciplab_composites", "sfhq_t2i+lfw"
         ],
     )  # fmt: skip
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/training.md"))
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/recipes.md"))
     parser.add_argument("--page", action="store_true", help="only write the page")
     return parser.parse_args()
 
