@@ -34,8 +34,8 @@ def faces(count: int, dataset: str = "a") -> list[Sample]:
     ]
 
 
-def both(n_faces: int = 10, n_whole: int = 14) -> list[Sample]:
-    return [*faces(n_faces), *map(as_whole_picture, faces(n_whole))]
+def both(n_faces: int = 10, n_whole: int = 14) -> Crops:
+    return joined(crops(faces(n_faces)), crops(faces(n_whole)))
 
 
 def crops(samples: list[Sample], *left_out: Sample) -> Crops:
@@ -47,11 +47,20 @@ def crops(samples: list[Sample], *left_out: Sample) -> Crops:
     )
 
 
+def numbers_of(found: Crops) -> tuple[list[int], ...]:
+    return tuple(list(range(len(found.samples)))[part] for part in domains_of(found))
+
+
 # Which is which
 
 
 def test_samples_are_told_apart_by_what_they_stand_for():
-    assert domains_of(both(2, 3)) == ([0, 1], [2, 3, 4])
+    assert numbers_of(both(2, 3)) == ([0, 1], [2, 3, 4])
+
+
+def test_a_face_of_a_data_set_of_that_name_stays_a_face():
+    named = crops(faces(3, "mine (whole pictures)"))
+    assert numbers_of(named) == ([0, 1, 2],)
 
 
 def test_a_whole_picture_has_a_data_set_of_its_own():
@@ -60,7 +69,7 @@ def test_a_whole_picture_has_a_data_set_of_its_own():
 
 def test_joined_crops_are_faces_and_then_whole_pictures():
     found = joined(crops(faces(2)), crops(faces(3)))
-    assert domains_of(found.samples) == ([0, 1], [2, 3, 4])
+    assert numbers_of(found) == ([0, 1], [2, 3, 4])
     assert found.hashes == ("0.png", "1.png", "0.png", "1.png", "2.png")
     assert [path.name for path in found.files] == list(found.hashes)
 
@@ -82,16 +91,15 @@ def test_a_picture_that_fails_for_two_reasons_is_listed_with_both():
 
 
 def test_a_real_and_a_fake_face_and_then_whole_picture_come_in_turn():
-    samples = both()
-    at = order_of(samples, TrainConfig(sampling="balanced"))
+    of = both()
+    samples, at = of.samples, order_of(of, TrainConfig(sampling="balanced"))
     shown = [samples[at(slot)] for slot in range(40)]
     kinds = [(sample.dataset.endswith("(whole pictures)"), sample.label) for sample in shown]
     assert kinds == [(False, 0), (False, 1), (True, 0), (True, 1)] * 10
 
 
 def test_every_crop_of_both_is_shown():
-    samples = both(10, 14)
-    at = order_of(samples, TrainConfig(sampling="balanced"))
+    at = order_of(both(10, 14), TrainConfig(sampling="balanced"))
     counts = Counter(at(slot) for slot in range(4 * 5 * 7))
     assert set(counts) == set(range(24))
     assert {counts[number] for number in range(10)} == {7}
@@ -100,16 +108,16 @@ def test_every_crop_of_both_is_shown():
 
 @pytest.mark.parametrize("sampling", ["balanced", "shuffled"])
 def test_no_whole_picture_is_blended_with_itself(sampling):
-    samples = both()
-    at = order_of(samples, TrainConfig(sampling=sampling, self_blended=0.5))
+    of = both()
+    samples, at = of.samples, order_of(of, TrainConfig(sampling=sampling, self_blended=0.5))
     blended = {index - len(samples) for index in map(at, range(200)) if index >= len(samples)}
     assert blended
-    assert blended <= set(domains_of(samples)[0])
+    assert blended <= set(numbers_of(of)[0])
 
 
 def test_blended_are_real_faces_in_half_of_the_fake_ones():
-    samples = both()
-    at = order_of(samples, TrainConfig(sampling="balanced", self_blended=0.5))
+    of = both()
+    samples, at = of.samples, order_of(of, TrainConfig(sampling="balanced", self_blended=0.5))
     shown = [at(slot) for slot in range(400)]
     blended = [index - len(samples) for index in shown if index >= len(samples)]
     assert len(blended) == 50  # of 100 slots of fake faces
@@ -119,7 +127,7 @@ def test_blended_are_real_faces_in_half_of_the_fake_ones():
 @pytest.mark.parametrize("samples", [faces(8), [as_whole_picture(each) for each in faces(8)]])
 def test_one_domain_is_in_the_order_of_the_sampler(samples):
     config = TrainConfig(sampling="balanced", self_blended=0.25, seed=3)
-    at, plain = order_of(samples, config), sampler(samples, "balanced", 3, 0.25)
+    at, plain = order_of(crops(samples), config), sampler(samples, "balanced", 3, 0.25)
     assert [at(slot) for slot in range(50)] == [plain(slot) for slot in range(50)]
 
 
@@ -129,7 +137,7 @@ def test_one_domain_is_in_the_order_of_the_sampler(samples):
 def test_one_domain_validates_as_ever():
     samples = faces(20)
     logits = np.random.default_rng(0).normal(size=20)
-    assert validate_domains(logits, samples) == validate(logits, samples)
+    assert validate_domains(logits, crops(samples)) == validate(logits, samples)
 
 
 def test_faces_and_whole_pictures_have_rows_of_their_own():
@@ -153,11 +161,12 @@ def test_each_domain_has_a_threshold_of_its_own_in_the_share_that_is_found():
 
 
 def test_each_domain_is_calibrated_by_itself():
-    samples = both(60, 80)
+    of = both(60, 80)
+    samples = of.samples
     rng = np.random.default_rng(0)
     labels = np.array([sample.label for sample in samples])
     logits = (2 * labels - 1 + rng.normal(0, 1, 140)) * np.repeat([1.0, 5.0], [60, 80])
-    (of_faces, _), (of_whole, points) = calibrate_domains(logits, samples, source="here")
+    (of_faces, _), (of_whole, points) = calibrate_domains(logits, of, source="here")
     assert of_faces == fit_temperature(logits[:60], samples[:60])
     assert of_whole == fit_temperature(logits[60:], samples[60:])
     assert [(point.name, point.n_real) for point in points.points] == [("fpr5", 40)]
@@ -165,4 +174,4 @@ def test_each_domain_is_calibrated_by_itself():
 
 def test_faces_alone_have_one_calibration():
     logits = np.random.default_rng(0).normal(size=20)
-    assert len(calibrate_domains(logits, faces(20), source="here")) == 1
+    assert len(calibrate_domains(logits, crops(faces(20)), source="here")) == 1

@@ -482,6 +482,8 @@ def test_signals_are_left_alone_outside_the_main_thread():
 class Shown:
     """Crops in memory."""
 
+    n_whole = 0
+
     def __init__(self, count: int) -> None:
         self.samples = tuple(
             sample(Path(f"{n}"), label=n % 2, dataset="d", split="train") for n in range(count)

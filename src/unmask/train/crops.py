@@ -54,6 +54,8 @@ class Crops:
     left_out: tuple[tuple[Sample, Reason], ...]
     files: tuple[Path, ...]
     """Where the crops are, in the same order."""
+    n_whole: int = 0
+    """So many of them, the last ones, are whole pictures beside faces."""
 
     def __getitem__(self, index: int) -> CachedCrop:
         """The crop of a sample.

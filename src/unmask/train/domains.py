@@ -6,7 +6,7 @@ so that it is balanced, measured and listed apart from the face.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -42,11 +42,11 @@ def as_whole_picture(sample: Sample) -> Sample:
     return replace(sample, dataset=f"{sample.dataset or 'data'}{_WHOLE}")
 
 
-def domains_of(samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
-    """The numbers of the samples that stand for faces, and of those for whole pictures."""
-    whole = [sample.dataset.endswith(_WHOLE) for sample in samples]
-    numbers = range(len(samples))
-    return [n for n in numbers if not whole[n]], [n for n in numbers if whole[n]]
+def domains_of(crops: Crops) -> tuple[slice, ...]:
+    """Where the faces are, and where the whole pictures beside them; one slice where one kind is."""
+    count = len(crops.samples)
+    first = count - crops.n_whole
+    return (slice(first), slice(first, count)) if crops.n_whole else (slice(count),)
 
 
 def joined(faces: Crops, whole: Crops) -> Crops:
@@ -58,59 +58,54 @@ def joined(faces: Crops, whole: Crops) -> Crops:
         hashes=(*faces.hashes, *whole.hashes),
         left_out=(*faces.left_out, *others),
         files=(*faces.files, *whole.files),
+        n_whole=len(whole.samples),
     )
 
 
-def order_of(samples: Sequence[Sample], config: TrainConfig) -> Callable[[int], int]:
+def order_of(crops: Crops, config: TrainConfig) -> Callable[[int], int]:
     """From the number of a slot to that of its crop, as :func:`unmask.train.sampling.sampler`.
 
     Where there are both, faces and whole pictures come in turn, a real and a fake of each. Blended
     with themselves are faces alone: of whole pictures no landmarks are kept. So among whole
     pictures the fakes are all true ones, and neither domain has more fakes than the other.
     """
-    faces, whole = domains_of(samples)
-    of_faces, of_whole = ([samples[number] for number in each] for each in (faces, whole))
+    faces, *whole = (crops.samples[part] for part in domains_of(crops))
     how, seed, blended = config.sampling, config.seed, config.self_blended
-    if not (faces and whole):
-        return sampler(samples, how, seed, blended)
-    face_at, whole_at = sampler(of_faces, how, seed, blended), sampler(of_whole, how, seed)
+    face_at = sampler(faces, how, seed, blended)
+    if not whole:
+        return face_at
+    whole_at = sampler(whole[0], how, seed)
 
     def at(slot: int) -> int:
         turn, second = divmod(slot, 2)
         inner = turn // 2 * 2 + second
         if turn % 2:
-            return whole[whole_at(inner)]
+            return len(faces) + whole_at(inner)
         is_blend, number = divmod(face_at(inner), len(faces))
-        return faces[number] + is_blend * len(samples)
+        return number + is_blend * len(crops.samples)
 
     return at
 
 
-def validate_domains(logits: Array, samples: Sequence[Sample]) -> Validation:
+def validate_domains(logits: Array, crops: Crops) -> Validation:
     """As :func:`unmask.train.probe.validate`, faces and whole pictures each by themselves."""
-    found = [
-        validate(np.asarray(logits)[numbers], [samples[number] for number in numbers])
-        for numbers in domains_of(samples)
-        if numbers
-    ]
+    found = [validate(logits[part], crops.samples[part]) for part in domains_of(crops)]
     recall = float(np.mean([each.recall_at_fpr5 for each in found]))
     return Validation(tuple(row for each in found for row in each.rows), recall)
 
 
-def calibrate_domains(
-    logits: Array, samples: Sequence[Sample], *, source: str
-) -> list[tuple[float, Points]]:
+def calibrate_domains(logits: Array, crops: Crops, *, source: str) -> list[tuple[float, Points]]:
     """Temperature and operating points of faces, then of whole pictures, as far as there are any.
 
     Args:
         logits: ``(N,)`` of the validation part, before any temperature.
-        samples: N.
+        crops: N, of the validation part.
         source: What the operating points say that they were chosen on.
     """
     found = []
-    for numbers in filter(None, domains_of(samples)):
-        own, theirs = np.asarray(logits)[numbers], [samples[number] for number in numbers]
-        temperature = fit_temperature(own, theirs)
-        points = operating_points(sigmoid(own / temperature), theirs, source=source)
+    for part in domains_of(crops):
+        own, samples = logits[part], crops.samples[part]
+        temperature = fit_temperature(own, samples)
+        points = operating_points(sigmoid(own / temperature), samples, source=source)
         found.append((temperature, points))
     return found

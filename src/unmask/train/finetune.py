@@ -175,7 +175,7 @@ def finetune(
     stages, start = _start(config, options)
     with place.main_process_first():  # the others find the crops in the cache
         data = _data(samples, config, options, stages, progress)
-    order = order_of(data.train.samples, config)
+    order = order_of(data.train, config)
     job = _Job(config, options, place, stages[0], start, data)
     setting = Setting(config, data.sha256, start.base.sha256 or "", options.command, versions())
     folder = RunFolder(options.folder)
@@ -302,7 +302,7 @@ def _fit(
         Plan.of(config, len(data.train.samples)),
         place=job.place,
         folder=folder,
-        evaluate=lambda forward: validate_domains(_shared_logits(job, forward), data.val.samples),
+        evaluate=lambda forward: validate_domains(_shared_logits(job, forward), data.val),
         resume=going_on,
         report=report,
     )
@@ -335,10 +335,10 @@ def _finished(job: _Job, selection: Selection, setting: Setting) -> Finetuned:
     forward = Forward(model)
     logits = job.over(data.val, lambda pixels: forward(pixels)[1]).astype(np.float64)
     model.to("cpu")
-    read = calibrate_domains(logits, val, source=f"validation part of {job.options.data_name}")
+    read = calibrate_domains(logits, data.val, source=f"validation part of {job.options.data_name}")
     temperature, points = read[0]
     whole = None if len(read) == 1 else WholePictures(read[1][0], read[1][1].points)
-    validation = validate_domains(logits, val)
+    validation = validate_domains(logits, data.val)
     left_out = _left_out(data)
     counts = counted((*data.train.samples, *val))
     spec = replace(

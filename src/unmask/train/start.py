@@ -185,7 +185,7 @@ def warm_head(
     found = []
     for strength in _STRENGTHS:
         head = fit_head(x_train, train.samples, strength=strength, common=True)
-        found.append((validate_domains(head(x_val), val.samples).macro_auc, head))
+        found.append((validate_domains(head(x_val), val).macro_auc, head))
     score, head = max(found, key=lambda pair: pair[0])
     temperature = fit_temperature(head(x_val), val.samples)
     linear = model.head.linear
