@@ -43,7 +43,7 @@ def as_whole_picture(sample: Sample) -> Sample:
 
 
 def domains_of(crops: Crops) -> tuple[slice, ...]:
-    """Where the faces are, and where the whole pictures beside them; one slice where one kind is."""
+    """The faces, then the whole pictures beside them; one slice where there is one kind."""
     count = len(crops.samples)
     first = count - crops.n_whole
     return (slice(first), slice(first, count)) if crops.n_whole else (slice(count),)
