@@ -357,6 +357,9 @@ def test_blending_needs_both_classes_in_any_order(label):
 
 
 WHOLE = Share()
+forked = pytest.mark.skipif(
+    "fork" not in get_all_start_methods(), reason="needs processes that are forked"
+)
 
 
 def taken(batches, count: int, first: int = 0, share: Share = WHOLE):
@@ -411,7 +414,7 @@ def test_threads_give_the_same_batches(batches, workers):
         assert torch.equal(one.labels, other.labels)
 
 
-@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="processes are forked")
+@forked
 @pytest.mark.parametrize("workers", [1, 3])
 def test_processes_give_the_same_batches(batches, workers):
     made = taken(batches(workers, processes=True), 5)
@@ -420,7 +423,7 @@ def test_processes_give_the_same_batches(batches, workers):
         assert torch.equal(one.labels, other.labels)
 
 
-@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="processes are forked")
+@forked
 def test_ctrl_c_does_not_end_the_processes_that_alter_crops(batches):
     made = batches(2, processes=True)(0, WHOLE)
     with closing(made):
@@ -432,7 +435,7 @@ def test_ctrl_c_does_not_end_the_processes_that_alter_crops(batches):
         assert torch.equal(one.pixels, other.pixels)
 
 
-@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="processes are forked")
+@forked
 def test_no_process_stays_when_batches_are_no_longer_wanted(batches):
     before = set(active_children())
     taken(batches(2, processes=True), 1)
@@ -440,6 +443,7 @@ def test_no_process_stays_when_batches_are_no_longer_wanted(batches):
     assert set(active_children()) == before
 
 
+@forked
 def test_what_fails_in_a_process_is_an_error_of_the_training(batches):
     def failing(_crop: CachedCrop, _blended: bool, _rng: np.random.Generator):
         raise FaceError("no landmarks")

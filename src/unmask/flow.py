@@ -14,7 +14,7 @@ from unmask.faces import FaceFinder
 from unmask.prepare import Memory, Prepared, Stage, prepare
 from unmask.types import Sample
 
-__all__ = ["UntilError", "batches", "ordered", "prepare_all"]
+__all__ = ["UntilError", "batches", "grouped", "ordered", "prepare_all"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -87,6 +87,13 @@ def batches(ready: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
             batch, crops = [], 0
     if batch:
         yield batch
+
+
+def grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of ``size`` items in a row; the last one may be shorter."""
+    rest = iter(items)
+    while group := list(islice(rest, size)):
+        yield group
 
 
 def ordered(

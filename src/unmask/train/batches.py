@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import chain, count
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unmask.errors import UnmaskError
-from unmask.flow import ordered
+from unmask.flow import grouped, ordered
 from unmask.preprocess import Preprocess
 from unmask.train.crops import CachedCrop, Crops
 from unmask.train.sampling import slot_rng
@@ -90,8 +91,8 @@ def by_processes(device: torch.device) -> bool:
 
     Beside a CPU that computes, threads do well: it lets go of Python's lock for the most part. To
     feed a GPU, Python itself is busy all the time, and threads that need its lock between any two
-    of their many short calls wait for it: nine of them altered 474 crops per second beside an
-    H100, where two alone make 900 on a slow CPU.
+    of their many short calls wait for it: nine of them altered 474 crops of 280 pixels per second
+    beside an H100, which then waited for them.
     """
     return device.type == "cuda" and "fork" in multiprocessing.get_all_start_methods()
 
@@ -136,54 +137,63 @@ def crop_batches(
                 yield Batch(*step, preprocess)
             return
         size = batch_size // share.count
-        slots = (slot for step in _steps(first, share, batch_size) for slot in step)
-        ready = ordered(one, slots, workers, workers + 2 * size) if workers else map(one, slots)
-        with closing(each for each in ready) as made:
-            while group := list(islice(made, size)):
+        slots = chain.from_iterable(_steps(first, share, batch_size))
+        with closing(_each(one, slots, workers, workers + 2 * size)) as ready:
+            for group in grouped(ready, size):
                 yield Batch(*_together(group), preprocess)
 
     return batches
 
 
-class _Slots(Dataset[tuple[Image, int] | UnmaskError]):
-    """What torch's loader asks for crops; what is wrong is handed on, not told as its failure."""
+Made = tuple[Tensor, Tensor] | UnmaskError
+
+
+class _Shares(Dataset[Made]):
+    """What torch's loader asks for the slots of a step; what is wrong is handed on as it is."""
 
     def __init__(self, one: Callable[[int], tuple[Image, int]]) -> None:
         self._one = one
 
-    def __getitem__(self, slot: int) -> tuple[Image, int] | UnmaskError:
+    def __getitem__(self, slots: list[int]) -> Made:
         try:
-            return self._one(slot)
+            return _together([self._one(slot) for slot in slots])
         except UnmaskError as error:
             return error
 
 
 def _loader(
     one: Callable[[int], tuple[Image, int]], steps: Iterator[list[int]], workers: int
-) -> Iterable[tuple[Tensor, Tensor] | UnmaskError]:
-    """Each step made by one of the processes, in order, in page-locked memory."""
-    return DataLoader(
-        _Slots(one),
-        batch_sampler=steps,
+) -> Iterator[Made]:
+    """Each step made by one of the processes, in order, in page-locked memory.
+
+    Ctrl-C is for the process that trains, which ends the others: they are begun with it blocked, so
+    that there is no moment in which it reaches them.
+    """
+    loader = DataLoader(
+        _Shares(one),
+        batch_size=None,  # the sampler gives whole steps
+        sampler=steps,
         num_workers=workers,
-        collate_fn=_together_or_wrong,
+        collate_fn=_as_made,
         worker_init_fn=_begin_worker,
         multiprocessing_context="fork",
         pin_memory=torch.cuda.is_available(),
     )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker(_number: int) -> None:
-    """One thread each; Ctrl-C is for the process that trains, which ends this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """One thread each."""
     cv2.setNumThreads(0)
 
 
-def _together_or_wrong(
-    group: list[tuple[Image, int] | UnmaskError],
-) -> tuple[Tensor, Tensor] | UnmaskError:
-    wrong = next((each for each in group if isinstance(each, UnmaskError)), None)
-    return wrong or _together([each for each in group if not isinstance(each, UnmaskError)])
+def _as_made(made: Any) -> Any:  # noqa: ANN401  # torch expects a function of lists
+    """In place of torch's own, which would make a list of the pair."""
+    return made
 
 
 def _together(group: list[tuple[Image, int]]) -> tuple[Tensor, Tensor]:
@@ -208,6 +218,13 @@ def tensor_batches(pixels: Tensor, labels: Tensor) -> Batches:
             yield own
 
     return batches
+
+
+def _each(
+    one: Callable[[int], tuple[Image, int]], slots: Iterator[int], workers: int, window: int
+) -> Generator[tuple[Image, int], None, None]:
+    """The result of each slot, in order; threads work ahead of what is taken."""
+    yield from ordered(one, slots, workers, window) if workers else map(one, slots)
 
 
 def _steps(first: int, share: Share, batch_size: int) -> Iterator[list[int]]:

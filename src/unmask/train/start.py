@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from unmask.errors import ConfigError
-from unmask.flow import ordered
+from unmask.flow import grouped, ordered
 from unmask.images import Limits
 from unmask.models import heads
 from unmask.models.backbone import build_backbone, feature_width
@@ -147,18 +146,13 @@ def over_crops(
 
     rows: list[npt.NDArray[np.float32]] = []
     ready = ordered(taken, wanted, max(1, workers), 4 * batch_size)
-    computed = side_by_side(one, _groups(ready, batch_size), device)
+    computed = side_by_side(one, grouped(ready, batch_size), device)
     with closing(ready), closing(computed):
         for values in computed:
             rows.append(values)
             for _ in values:
                 advance()
     return np.concatenate(rows) if rows else np.empty(0, np.float32)
-
-
-def _groups(images: Iterator[Image], size: int) -> Iterator[list[Image]]:
-    while group := list(islice(images, size)):
-        yield group
 
 
 def warm_head(
