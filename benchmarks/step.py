@@ -20,7 +20,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -187,7 +187,7 @@ class Ours:
         self.stamps: list[Moment] = []
         self.folders = (folder / f"{precision}-{number}" for number in count())
 
-    def batches(self, _first: int, _share: Share) -> Iterator[Batch]:
+    def batches(self, _first: int, _share: Share) -> Generator[Batch, None, None]:
         """The same pictures in every step; notes when each is asked for."""
         self.stamps = []
         while True:

@@ -4,7 +4,6 @@
 ``docs/compatibility.md`` is without its test.
 """
 
-import itertools
 import math
 from dataclasses import replace
 
@@ -18,7 +17,7 @@ from unmask.evaluate import metrics
 from unmask.evaluate.summary import Choices, summarise, threshold_of
 from unmask.faces.align import template
 from unmask.models.tuning import tune
-from unmask.train.batches import Batch
+from unmask.train.batches import tensor_batches
 from unmask.train.bench_config import read_config_file
 from unmask.train.config import TrainConfig
 from unmask.train.logs import read_log
@@ -78,9 +77,9 @@ def test_d34_the_schedule_moves_at_every_step(tmp_path):
     tune(model, config.tuning())
     folder = RunFolder(tmp_path / "run")
     folder.begin(Setting(config, "data", "tower"), resume=False, overwrite=False)
-    batch = Batch(torch.zeros(8, 3, 32, 32), (torch.arange(8) % 2).float())
+    batches = tensor_batches(torch.zeros(8, 3, 32, 32), torch.arange(8) % 2)
     fit(
-        model, lambda *_: itertools.repeat(batch), config, Plan(4, 2),
+        model, batches, config, Plan(4, 2),
         place=new_place("cpu"), folder=folder,
     )  # fmt: skip
     rates = [line["lr"] for line in read_log(folder.log) if "lr" in line]

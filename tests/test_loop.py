@@ -4,7 +4,7 @@ import json
 import math
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,7 +104,7 @@ PIXELS = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(3))
 LABELS = (torch.arange(64) % 2).float()
 
 
-def other_each_step(first: int, share: Share) -> Iterator[Batch]:
+def other_each_step(first: int, share: Share) -> Generator[Batch, None, None]:
     """Eight of 64 noise pictures, others in each step."""
     step = first
     while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -153,9 +153,7 @@ def _prepared(
     model.to(place.device)
     start = originals(model.backbone) if penalised else {}
     inner = Forward(model, config.precision)
-    some = batches(0, share)
-    with ExitStack() as stack:
-        stack.callback(getattr(some, "close", lambda: None))
+    with closing(batches(0, share)) as some:
         _freeze_unreached(inner, next(some).on(place.device)[0][:1])
     model.train()
     forward = place.prepare_model(inner)  # several processes take the weights of the first
