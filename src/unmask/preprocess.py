@@ -188,11 +188,16 @@ class Preprocess:
         """``(B, 3, height, width)`` float32 from uint8 ``(B, height, width, 3)``."""
         batch, height, width, _ = images.shape
         pixels = np.empty((batch, 3, height, width), dtype=np.float32)
-        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+        for channel, (scale, shift) in enumerate(self.factors()):
             plane = pixels[:, channel]
-            np.multiply(images[..., channel], np.float32(1 / (255 * std)), out=plane)
-            plane -= np.float32(mean / std)
+            np.multiply(images[..., channel], np.float32(scale), out=plane)
+            plane -= np.float32(shift)
         return pixels
+
+    def factors(self) -> list[tuple[float, float]]:
+        """For R, G and B what levels of 0 to 255 are multiplied by, and what is taken off then."""
+        pairs = zip(self.mean, self.std, strict=True)
+        return [(1 / (255 * std), mean / std) for mean, std in pairs]
 
     def __call__(self, image: Image) -> npt.NDArray[np.float32]:
         """``(3, height, width)`` float32 from an RGB uint8 image of any size."""

@@ -79,11 +79,10 @@ def normalized(images: Tensor, preprocess: Preprocess) -> Tensor:
     Returns:
         ``(b, 3, H, W)`` float32.
     """
-    pairs = list(zip(preprocess.mean, preprocess.std, strict=True))
-    scale = torch.tensor([1 / (255 * std) for _, std in pairs], device=images.device)
-    shift = torch.tensor([mean / std for mean, std in pairs], device=images.device)
+    factors = torch.tensor(preprocess.factors(), dtype=torch.float32, device=images.device)
+    scale, shift = factors.mT[:, :, None, None]
     planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    return planes.mul_(scale[:, None, None]).sub_(shift[:, None, None])
+    return planes.mul_(scale).sub_(shift)
 
 
 def by_processes(device: torch.device) -> bool:

@@ -29,6 +29,7 @@ from unmask.models.backbone import extract
 from unmask.models.features import feature_width
 from unmask.prepare import Prepared, Stage
 from unmask.train.augment import augmenter
+from unmask.train.batches import normalized
 from unmask.train.lanes import side_by_side
 from unmask.types import Image, Reason, Sample
 
@@ -232,9 +233,10 @@ def _values(
     """The named features side by side, ``(len(images), sum of widths)``."""
     if not images:
         return np.empty((0, feature_width(tower.model.config, names)), np.float32)
-    pixels = torch.from_numpy(stage.preprocess.normalize(np.stack(images)))
     with torch.inference_mode():
-        values = extract(tower.model, pixels.to(tower.device, tower.dtype), names)
+        taken = torch.from_numpy(np.stack(images)).to(tower.device)
+        pixels = normalized(taken, stage.preprocess).to(tower.dtype)
+        values = extract(tower.model, pixels, names)
     result: npt.NDArray[np.float32] = values.float().cpu().numpy()
     return result
 

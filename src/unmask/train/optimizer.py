@@ -100,8 +100,8 @@ class RunningMean:
     def update(self, parameters: Mapping[str, Tensor], step: int) -> None:
         """Take in the weights after so many steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        values = [parameters[name].detach() for name in self.mean]
-        torch._foreach_lerp_(list(self.mean.values()), values, 1 - decay)
+        for name, value in parameters.items():
+            self.mean[name].lerp_(value.detach(), 1 - decay)
 
     @contextmanager
     def used(self, parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
