@@ -19,7 +19,7 @@ from transformers import (
     pipeline,
 )
 
-from tiny_detectors import write_pictures
+from tiny_detectors import published, write_pictures
 from tiny_towers import CLIP, TOWERS
 from unmask.errors import (
     ConfigError,
@@ -89,10 +89,7 @@ def folder(tmp_path):
 @pytest.fixture
 def clip_folder(tmp_path):
     torch.manual_seed(0)
-    CLIPModel(CLIP).save_pretrained(tmp_path / "clip")
-    processor = Preprocess.openai_clip(32).to_processor_config()
-    (tmp_path / "clip" / "preprocessor_config.json").write_text(json.dumps(processor))
-    return tmp_path / "clip"
+    return published(CLIPModel(CLIP), tmp_path / "clip")
 
 
 def edit_config(folder, **changes):
@@ -568,10 +565,7 @@ def classifier_folder(tmp_path):
     torch.manual_seed(0)
     classifier = ViTForImageClassification(TOWERS["vit"])
     torch.nn.init.normal_(classifier.classifier.weight)
-    classifier.save_pretrained(tmp_path / "vit")
-    processor = Preprocess.openai_clip(32).to_processor_config()
-    (tmp_path / "vit" / "preprocessor_config.json").write_text(json.dumps(processor))
-    return tmp_path / "vit"
+    return published(classifier, tmp_path / "vit")
 
 
 @pytest.mark.parametrize(("fake", "real"), [(0, 1), (1, 0)])

@@ -1,7 +1,6 @@
 """``unmask train`` of towers, from pictures to a folder that is loaded again."""
 
 import io
-import json
 import multiprocessing
 import os
 import shutil
@@ -18,10 +17,9 @@ import torch
 
 import unmask
 from running import Cli, Outcome
-from tiny_detectors import noise_image, tiny_tower, write_picture
+from tiny_detectors import noise_image, published, tiny_tower, write_picture
 from unmask.cli import main
 from unmask.models.checkpoint import load_model
-from unmask.preprocess import Preprocess
 from unmask.train import loop
 from unmask.train.logs import read_log
 from unmask.types import Image
@@ -36,11 +34,7 @@ def tinted(seed: int) -> Image:
 
 @pytest.fixture(scope="module")
 def tower(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("towers") / "tiny"
-    tiny_tower().save_pretrained(folder)
-    processor = Preprocess.openai_clip(32).to_processor_config()
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
-    return folder
+    return published(tiny_tower(), tmp_path_factory.mktemp("towers") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,18 @@
 """Going on with the head of a detector: ``head_start: kept``."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from running import Cli
-from tiny_detectors import noise_image, tiny_tower, write_picture
+from tiny_detectors import noise_image, published, tiny_tower, write_picture
 from unmask.models.checkpoint import load_model
-from unmask.preprocess import Preprocess
 
 
 @pytest.fixture(scope="module")
 def tower(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("towers") / "tiny"
-    tiny_tower().save_pretrained(folder)
-    processor = Preprocess.openai_clip(32).to_processor_config()
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
-    return folder
+    return published(tiny_tower(), tmp_path_factory.mktemp("towers") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from huggingface_hub import constants
 from transformers import CLIPModel
 
 from hub_standin import Repository, files_of, serve
+from tiny_detectors import published
 from tiny_towers import CLIP
 from unmask.errors import (
     CorruptWeights,
@@ -20,7 +20,6 @@ from unmask.errors import (
 )
 from unmask.models.detector import load, untrained_detector
 from unmask.models.hub import fetch_model
-from unmask.preprocess import Preprocess
 
 WANTED = {"config.json", "preprocessor_config.json", "model.safetensors"}
 NEVER = {
@@ -36,12 +35,8 @@ NEVER = {
 
 @pytest.fixture(scope="module")
 def clip_files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hub") / "clip"
     torch.manual_seed(0)
-    CLIPModel(CLIP).save_pretrained(folder)
-    processor = Preprocess.openai_clip(32).to_processor_config()
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return files_of(folder)
+    return files_of(published(CLIPModel(CLIP), tmp_path_factory.mktemp("hub") / "clip"))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from transformers import CLIPVisionModelWithProjection, ResNetConfig
 
 import unmask
 from running import Outcome
-from tiny_detectors import noise_image, tiny_tower, write_picture
+from tiny_detectors import noise_image, published, tiny_tower, write_picture
 from tiny_towers import CLIP_VISION, TOWERS
 from unmask.cli import main
 from unmask.errors import ConfigError, IncompatibleWeights, OutputError
@@ -145,13 +145,9 @@ def striped(seed: int) -> Image:
 
 @pytest.fixture(scope="module")
 def tower(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("towers") / "tinyclip"
     model = CLIPVisionModelWithProjection(CLIP_VISION)
     model.vision_model.load_state_dict(tiny_tower().state_dict())
-    model.save_pretrained(folder)
-    processor = Preprocess.openai_clip(32).to_processor_config()
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
-    return folder
+    return published(model, tmp_path_factory.mktemp("towers") / "tinyclip")
 
 
 def write_list(

@@ -1,5 +1,4 @@
 import hashlib
-import json
 import os
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -16,7 +15,14 @@ from sklearn.preprocessing import StandardScaler
 from transformers import CLIPVisionModelWithProjection
 
 import unmask
-from tiny_detectors import noise_image, sample, tiny_tower, write_picture, write_pictures
+from tiny_detectors import (
+    noise_image,
+    published,
+    sample,
+    tiny_tower,
+    write_picture,
+    write_pictures,
+)
 from tiny_towers import CLIP_VISION
 from unmask.errors import (
     ConfigError,
@@ -637,13 +643,9 @@ def test_operating_points_of_classes_apart_leave_no_band_upside_down():
 @pytest.fixture(scope="module")
 def tinyclip(tmp_path_factory) -> Path:
     """A published-looking vision tower: weights, configuration, processor."""
-    folder = tmp_path_factory.mktemp("towers") / "tinyclip"
     model = CLIPVisionModelWithProjection(CLIP_VISION)
     model.vision_model.load_state_dict(tiny_tower().state_dict())
-    model.save_pretrained(folder)
-    processor = Preprocess.openai_clip(32).to_processor_config()
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
-    return folder
+    return published(model, tmp_path_factory.mktemp("towers") / "tinyclip")
 
 
 LOADING = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image as PillowImage
-from transformers import CLIPVisionModel
+from transformers import CLIPVisionModel, PreTrainedModel
 
 from tiny_towers import CLIP_VISION
 from unmask.models.checkpoint import save
@@ -48,6 +49,14 @@ def tiny_tower(seed: int = 0) -> CLIPVisionModel:
         for parameter in tower.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
     return tower.eval()
+
+
+def published(model: PreTrainedModel, folder: Path) -> Path:
+    """A folder as the Hub has it: weights, configuration, and CLIP's processor for 32 pixels."""
+    model.save_pretrained(folder)
+    processor = Preprocess.openai_clip(SIDE).to_processor_config()
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+    return folder
 
 
 def save_detector(
