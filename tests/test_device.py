@@ -1,11 +1,14 @@
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
+from PIL import Image
 
 from unmask._device import choose_device, choose_dtype
-from unmask.errors import ConfigError
+from unmask.cli import main
+from unmask.errors import ConfigError, UnmaskWarning
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,49 @@ def test_an_unknown_device_is_refused():
 def test_auto_precision_is_float32():
     assert choose_dtype("auto", torch.device("cpu")) == torch.float32
     assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_a_precision_that_the_processor_computes_one_by_one_is_warned_of(monkeypatch, name):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    with pytest.warns(UnmaskWarning, match=f"{name} on this processor.*--dtype float32"):
+        assert choose_dtype(name, torch.device("cpu")) == getattr(torch, name)
+
+
+def test_on_the_command_line_the_warning_is_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    picture, report = tmp_path / "photo.png", tmp_path / "report.json"
+    Image.new("RGB", (64, 64)).save(picture)
+    arguments = ["scan", picture, "--faces", "none", "--dtype", "bfloat16", "-o", report]
+    monkeypatch.setattr(sys, "argv", ["unmask", *map(str, arguments)])
+    with warnings.catch_warnings(action="always"), pytest.raises(SystemExit) as ended:
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 0
+    assert [line for line in lines if "bfloat16" in line] == [
+        "warning: bfloat16 on this processor, which has no instructions for it, takes many times "
+        "as long as float32; use --dtype float32"
+    ]
+    assert not [line for line in lines if "UnmaskWarning" in line]
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "machine", "capability"),
+    [
+        ("bfloat16", "cpu", "x86_64", "AVX512"),
+        ("bfloat16", "cpu", "arm64", "DEFAULT"),
+        ("float32", "cpu", "x86_64", "AVX2"),
+        ("auto", "cpu", "x86_64", "AVX2"),
+        ("float16", "cuda", "x86_64", "AVX2"),
+    ],
+)
+def test_no_other_precision_is(monkeypatch, recwarn, name, device, machine, capability):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    choose_dtype(name, torch.device(device))
+    assert not recwarn
 
 
 def test_an_unknown_precision_is_refused_with_near_names():

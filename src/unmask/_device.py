@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+import warnings
+
 import torch
 
-from unmask.errors import ConfigError, near_names
+from unmask.errors import ConfigError, UnmaskWarning, near_names
 
 __all__ = ["choose_device", "choose_dtype"]
 
@@ -41,6 +44,9 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_dtype(name: str = "auto", device: torch.device | None = None) -> torch.dtype:
     """The precision of the tower; ``auto`` is float32, which every device computes alike.
 
+    Warns where a processor has no instructions for the precision: its results are sound, and take
+    many times as long as those of float32.
+
     Raises:
         ConfigError: On an unknown name, or bfloat16 on a GPU that cannot compute it.
     """
@@ -51,7 +57,20 @@ def choose_dtype(name: str = "auto", device: torch.device | None = None) -> torc
     is_cuda = device is not None and device.type == "cuda"
     if name == "bfloat16" and is_cuda and not torch.cuda.is_bf16_supported():
         raise ConfigError("this GPU does not compute bfloat16; use --dtype float16 or float32")
+    if name != "float32" and device is not None and device.type == "cpu" and _halves_are_slow():
+        warnings.warn(
+            f"{name} on this processor, which has no instructions for it, takes many times as "
+            "long as float32; use --dtype float32",
+            UnmaskWarning,
+            stacklevel=2,
+        )
     return _DTYPES[name]
+
+
+def _halves_are_slow() -> bool:
+    """Whether numbers of 16 bits are computed one by one: x86 without AVX-512."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return x86 and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX", "AVX2")
 
 
 def _available() -> list[str]:

@@ -20,6 +20,8 @@ UnmaskError
 │   └── MetricUndefined         sound scores for which a metric has no value, with the reason
 ├── ConfigError                 options or configuration that contradict each other
 └── OutputError                 an output that exists, or that belongs to another run
+
+What goes on, though not as well as it could, is an UnmaskWarning, which is no error.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ __all__ = [
     "SourceError",
     "UnknownDetector",
     "UnmaskError",
+    "UnmaskWarning",
     "UnreadableMedia",
     "UnsupportedMedia",
     "UntrainedHead",
@@ -54,6 +57,10 @@ __all__ = [
 
 class UnmaskError(Exception):
     """Base of all errors that this package raises on purpose."""
+
+
+class UnmaskWarning(UserWarning):
+    """What works, though not as well as it could; on the command line a line on stderr."""
 
 
 class SourceError(UnmaskError, ValueError):

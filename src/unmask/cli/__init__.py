@@ -26,7 +26,7 @@ from unmask.cli.evaluate import evaluate
 from unmask.cli.fetch import fetch
 from unmask.cli.models import models
 from unmask.cli.scan import scan
-from unmask.cli.streams import open_closed_streams, terminable
+from unmask.cli.streams import open_closed_streams, plain_warnings, terminable
 from unmask.cli.sweep import sweep
 from unmask.cli.train import train
 from unmask.cli.verify import verify
@@ -107,6 +107,7 @@ for verb in (
 def main() -> None:
     """Run the command line; an error of ours is a sentence on stderr and exit code 2."""
     open_closed_streams()
+    plain_warnings()
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is spelt out
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -21,7 +21,7 @@ from unmask.cli.perf_arguments import TOOLS, Tool, parser_for
 from unmask.cli.perf_detector import make_detector
 from unmask.cli.progress import progress
 from unmask.cli.reference_config import find_file, read_script_config
-from unmask.cli.streams import open_closed_streams, say
+from unmask.cli.streams import open_closed_streams, plain_warnings, say
 from unmask.errors import (
     ConfigError,
     LandmarkFileError,
@@ -61,6 +61,7 @@ def main(
     """
     what = TOOLS[tool]
     open_closed_streams()
+    plain_warnings()
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is spelt out
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = parser_for(tool).parse_args(argv)

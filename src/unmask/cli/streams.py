@@ -6,15 +6,17 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 import typer
 
-from unmask.errors import OutputError
+from unmask.errors import OutputError, UnmaskWarning
 
-__all__ = ["open_closed_streams", "say", "terminable"]
+__all__ = ["open_closed_streams", "plain_warnings", "say", "terminable"]
 
 
 def open_closed_streams() -> None:
@@ -22,6 +24,26 @@ def open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (lives on)
+
+
+def plain_warnings() -> None:
+    """Our warnings are a sentence on stderr; those of libraries stay as they are."""
+    usual = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, UnmaskWarning):
+            sys.stderr.write(f"warning: {message}\n")
+        else:
+            usual(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
 
 
 def say(line: str, *, go_on: bool) -> None:

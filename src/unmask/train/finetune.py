@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from unmask._device import choose_dtype
 from unmask.errors import ConfigError
 from unmask.models.configuration import BackboneSource, WholePictures
 from unmask.models.modeling import UnmaskForImageClassification, assemble
@@ -171,6 +172,7 @@ def finetune(
         KeyboardInterrupt: After Ctrl-C; a checkpoint is written before.
     """
     place = new_place(options.device)
+    choose_dtype(config.precision, place.device)  # refuses, or warns of, one it has not
     change = change_of(config)
     stages, start = _start(config, options)
     with place.main_process_first():  # the others find the crops in the cache
