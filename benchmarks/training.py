@@ -8,6 +8,7 @@ is one run of ``unmask train`` and one of ``unmask evaluate``: a recipe on all d
 on their validation part; and a recipe without one data set, measured on the whole of that one.
 What is there is kept, an interrupted cell goes on, and a cell that fails is reported with its
 message. ``--only`` runs some of the cells, ``--page`` writes the page of what is there.
+``--pictures`` and ``--resolution`` make it affordable on a CPU.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import csv
 import datetime
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -32,7 +34,7 @@ from unmask.versions import versions
 FEATURES = "mean@3,mean@6,mean@9,mean@12,cls@12"
 """What every head of the page sees, so that recipes differ in the tower's weights only."""
 
-TUNED = ["--feature", FEATURES, "--augmentation", "standard", "--set", "head_start=probe"]
+TUNED = ["--feature", FEATURES, "--augmentation", "standard"]
 TUNED += ["--set", "outputs=1", "--set", "normalize=false", "--sampling", "balanced"]
 TUNED += ["--set", "ema=0.99", "--set", "clip_norm=1.0", "--set", "schedule=cosine"]
 TUNED += ["--set", "head_lr=2e-5"]
@@ -119,7 +121,7 @@ class Cell:
 
 def main() -> None:
     given = arguments()
-    rows = read_manifest(given.manifest)
+    rows = drawn(read_manifest(given.manifest), given.pictures)
     folds = [ALL, *given.fold]
     wanted = [each for each in RECIPES if not given.recipes or each.name in given.recipes]
     if unknown := set(given.recipes) - {each.name for each in RECIPES}:
@@ -142,7 +144,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="cells whose name holds this")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--warmup", type=float, default=0.3, help="epochs")
     parser.add_argument("--scale", type=float, default=1.3)
+    parser.add_argument("--resolution", type=int, help="pixels; default: the tower's own")
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        help="at most so many to train on of a data set and class, and "
+        "a quarter of it for validation; default: all",
+    )
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument(
@@ -163,6 +173,25 @@ def read_manifest(path: Path) -> list[dict[str, str]]:
     for row in rows:
         row["path"] = str((path.parent / row["path"]).resolve())
     return rows
+
+
+def drawn(rows: Sequence[dict[str, str]], most: int | None) -> list[dict[str, str]]:
+    """At most so many of each data set and class to train on, a quarter of it for validation.
+
+    At random with seed 0.
+    """
+    if most is None:
+        return list(rows)
+    share = {"train": most, "val": most // 4}
+    parts: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in rows:
+        parts.setdefault((row["dataset"], row["label"], row["split"]), []).append(row)
+    chance = random.Random(0)
+    return [
+        row
+        for (_, _, split), part in parts.items()
+        for row in chance.sample(part, min(len(part), share[split]))
+    ]
 
 
 def run(cell: Cell, rows: Sequence[Mapping[str, str]], given: argparse.Namespace) -> None:
@@ -202,15 +231,21 @@ def run(cell: Cell, rows: Sequence[Mapping[str, str]], given: argparse.Namespace
 
 
 def train_command(cell: Cell, learnt: Path, out: Path, given: argparse.Namespace) -> list[str]:
+    start, head = str(given.backbone), "probe"
+    if cell.recipe.tuned and "normalize=true" not in cell.recipe.options:
+        # What the probe of the same data is: the same start as a fit of its own, computed once.
+        start, head = str(given.work / f"probe_{cell.left_out}_{cell.seed}"), "kept"
     command = [
-        "train", str(learnt), "-o", str(out), "--backbone", str(given.backbone),
+        "train", str(learnt), "-o", str(out), "--backbone", start,
         "--scale", f"{given.scale:g}", "--seed", str(cell.seed), "--dtype", given.dtype,
         "--cache", str(given.work / "cache"), *cell.recipe.options,
     ]  # fmt: skip
+    command += [] if given.resolution is None else ["--resolution", str(given.resolution)]
     if not cell.recipe.tuned:
         return command
     command += ["--steps", str(given.steps), "--batch-size", str(given.batch_size)]
-    command += ["--set", "warmup_epochs=0.3", "--set", "checkpoint_steps=50"]
+    command += ["--set", f"head_start={head}", "--set", "checkpoint_steps=50"]
+    command += ["--set", f"warmup_epochs={given.warmup:g}"]
     begun = out.with_name(f"{out.name}.training") / "checkpoint.pt"
     return [*command, *(["--resume"] if begun.exists() else [])]
 
