@@ -307,11 +307,18 @@ def split_name(stem: str) -> tuple[str, str, int]:
 
 
 def intro(given: argparse.Namespace) -> str:
-    lines = [f"- **{each.name}**: {each.about}" for each in RECIPES]
+    tried = {split_name(path.stem)[0] for path in given.work.glob("*.evaluation")}
+    lines = [f"- **{each.name}**: {each.about}" for each in RECIPES if each.name in tried]
+    of_each = ""
+    if given.pictures is not None:
+        of_each = (
+            f" Of each data set and class at most {given.pictures} pictures are learnt from and "
+            f"{given.pictures // 4} chosen on; of a data set that is left out both are measured."
+        )
     return (
         f"Every recipe but the probe takes {given.steps} steps of {given.batch_size} crops from "
-        "the same start: the tower as published and a head fitted to its features. Augmentation, "
-        "sampling, schedule and what the head sees are the same.\n\n" + "\n".join(lines)
+        "the same start: the tower as published and the probe of the same data. Augmentation, "
+        f"sampling, schedule and what the head sees are the same.{of_each}\n\n" + "\n".join(lines)
     )
 
 
@@ -392,10 +399,15 @@ def failures(work: Path) -> list[str]:
 
 def how(given: argparse.Namespace, today: datetime.date) -> str:
     libraries = ", ".join(f"{name} {each}" for name, each in sorted(versions().items()))
+    options = {
+        "steps": given.steps, "batch-size": given.batch_size, "warmup": f"{given.warmup:g}",
+        "scale": f"{given.scale:g}", "resolution": given.resolution, "pictures": given.pictures,
+        "dtype": given.dtype, "seeds": " ".join(map(str, given.seeds)),
+    }  # fmt: skip
+    said = " ".join(f"--{name} {value}" for name, value in options.items() if value is not None)
     return (
-        "```\npython benchmarks/training.py DATA/manifest.csv --backbone TOWER --steps "
-        f"{given.steps} --batch-size {given.batch_size} --scale {given.scale:g} --dtype "
-        f"{given.dtype} --seeds {' '.join(map(str, given.seeds))}\n```\n\n"
+        "```\npython benchmarks/training.py DATA/manifest.csv --backbone TOWER "
+        f"{said}\n```\n\n"
         f"Written on {today.isoformat()}. Largest faces by yunet, crop scale {given.scale:g}. "
         f"Intervals: 1000 bootstrap resamples of whole groups, seed 0. {libraries}."
     )
