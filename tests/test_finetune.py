@@ -231,6 +231,13 @@ def test_a_detector_is_as_small_as_its_features_allow(train, tmp_path):
     assert spec.backbone_config["num_hidden_layers"] == 2
 
 
+def test_a_resolution_that_cuts_patches_is_refused(train, tmp_path):
+    outcome = train("-o", tmp_path / "mine", *SHORT, "--resolution", 41)
+    assert outcome.code == 2
+    assert "a resolution is 41; the tower takes multiples of its patches of 8 pixels" in outcome.err
+    assert not (tmp_path / "mine").exists()
+
+
 def test_the_input_can_be_larger_than_the_tower_s_own(train, tmp_path):
     assert train("-o", tmp_path / "mine", *SHORT, "--resolution", 40).code == 0
     preprocess = load_model(tmp_path / "mine").spec.preprocess

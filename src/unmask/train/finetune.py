@@ -202,7 +202,7 @@ def _start(config: TrainConfig, options: FinetuneOptions) -> tuple[tuple[Stage, 
         batch_size=config.batch_size,
         workers=options.workers,
     )
-    stages = input_stages(config, published)
+    stages = input_stages(config, published, tower.model.config)
     start = plain_start(tower, source, config, stages[0])
     if config.head_start == "kept":
         keep_head(start.model, config.backbone, revision=options.revision, offline=options.offline)

@@ -31,6 +31,7 @@ from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops
 from unmask.train.domains import validate_domains
 from unmask.train.features import Tower
+from unmask.train.inputs import resized
 from unmask.train.lanes import side_by_side
 from unmask.train.probe import fit_head, fit_temperature
 from unmask.types import FaceSpec, Image
@@ -54,20 +55,22 @@ class Start:
     """Whether the tower is the one that was published, with none of its blocks left out."""
 
 
-def input_stages(config: TrainConfig, published: Preprocess) -> tuple[Stage, ...]:
+def input_stages(
+    config: TrainConfig, published: Preprocess, tower_config: object
+) -> tuple[Stage, ...]:
     """What happens to a picture before the tower: the same that runs when the detector is used.
 
     Of ``both`` there are two: that of faces, then that of whole pictures.
+
+    Raises:
+        ConfigError: If the resolution cuts the tower's patches.
     """
-    height, width = config.resolution or published.height, config.resolution or published.width
     preprocess = replace(
-        published,
-        height=height,
-        width=width,
+        resized(published, config.resolution, tower_config),
         mean=config.mean or published.mean,
         std=config.std or published.std,
     )
-    face = FaceSpec("yunet", config.crop_scale, height, antialias=True)
+    face = FaceSpec("yunet", config.crop_scale, preprocess.height, antialias=True)
     modes: tuple[Literal["largest", "none"], ...]
     modes = ("largest", "none") if config.faces == "both" else (config.faces,)
     return tuple(
