@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
-import json
 import os
 import random
 import subprocess
@@ -284,8 +283,9 @@ def page(given: argparse.Namespace, today: datetime.date) -> str:
         "# Training: what was tried",
         intro(given),
         "## Trained without a data set, measured on all of it",
-        "This table decides: nothing of the measured data set was trained or chosen on. AUC "
-        "[95 %]; videos count once where there are any.",
+        "Nothing of the measured data set was trained or chosen on, so this table decides between "
+        "recipes, as far as its intervals let it. AUC [95 %]; videos count once where there are "
+        "any.",
         left_out_table(names, given.fold, seeds, found),
         "## Trained on all, measured on validation",
         "The weights kept are those whose mean AUC on this same part was best, so these numbers "
@@ -376,15 +376,12 @@ def auc(report: Evaluation | None, name: str) -> Interval | None:
 
 def cost_table(names: Sequence[str], seeds: Sequence[int], given: argparse.Namespace) -> str:
     """Wall time of the trainings on all data sets."""
-    lines = [header("recipe", "seed", "minutes", "weights trained")]
+    lines = [header("recipe", "seed", "minutes")]
     for name in names:
         for seed in seeds:
-            cell = given.work / f"{name}_{ALL}_{seed}"
-            seconds = cell.with_name(f"{cell.name}.seconds")
+            seconds = given.work / f"{name}_{ALL}_{seed}.seconds"
             if seconds.exists():
-                record = json.loads((cell / "config.json").read_text(encoding="utf-8"))
-                trained = record.get("training", {}).get("trained_parameters", "")
-                lines.append(line(name, seed, f"{float(seconds.read_text()) / 60:.1f}", trained))
+                lines.append(line(name, seed, f"{float(seconds.read_text()) / 60:.1f}"))
     return "\n".join(lines)
 
 
