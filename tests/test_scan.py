@@ -669,7 +669,8 @@ def test_an_interrupted_process_keeps_what_it_has(interrupted):
     assert interrupted.err.endswith("interrupted; the same command with --resume goes on\n")
     found = names(interrupted.output)
     assert 10 <= len(found) < COUNT
-    assert len(found) == interrupted.remembered
+    # A result is in the ledger before it is written, and a signal may arrive between the two.
+    assert interrupted.remembered - len(found) in (0, 1)
     assert interrupted.passed - len(found) <= BATCH
 
 
