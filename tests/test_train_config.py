@@ -9,7 +9,8 @@ import yaml
 from unmask.errors import ConfigError
 from unmask.train.augmentation import Augmentation, parse_augmentation
 from unmask.train.bench_config import read_config_file
-from unmask.train.config import PRESETS, TrainConfig, make_config, read_document, to_yaml
+from unmask.train.config import PRESETS, TrainConfig, make_config
+from unmask.train.config_file import read_document, to_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 DETECTORS = ROOT / "DeepfakeBench" / "training" / "config" / "detector"
@@ -52,7 +53,8 @@ def test_the_layernorm_preset_is_that_of_gend():
 )
 def test_a_recipe_has_its_own_augmentation_and_nothing_else_by_default(recipe, augmentation):
     found = make_config(recipe, {}, {}, where="x")
-    assert (found.augmentation, found.equalise, found.self_blended) == (augmentation, False, 0)
+    assert (found.augmentation, found.equalise) == (augmentation, False)
+    assert (found.self_blended, found.composites) == (0, 0)
 
 
 def test_flags_go_before_the_file_and_the_file_before_the_preset():
@@ -136,11 +138,16 @@ def test_a_file_of_another_kind_or_none_is_refused(tmp_path):
         ({"lr": 1e-5, "min_lr": 1e-3}, "min_lr is 0.001, above lr"),
         ({"orthogonality": 1}, "penalties of the recipe 'effort'; with 'lora'"),
         ({"layer_decay": 0.5}, "layer_decay is for the recipe 'full', not for 'lora'"),
+        ({"frozen_blocks": 2}, "frozen_blocks is for the recipe 'full', not for 'lora'"),
         ({"augmentation": "standart"}, r"augmentation is 'standart'. Did you mean 'standard'"),
         ({"augmentation": "none, jpeg=2"}, "augmentation: jpeg is 2; it must be within 0 to 1"),
         ({"self_blended": 1.1}, "self_blended is 1.1; it must be 0 to 1"),
         ({"self_blended": 0.5, "faces": "none"}, "self_blended is 0.5, with faces 'none'"),
         ({"self_blended": 0.5, "crop_scale": 0.8}, "a crop_scale of at least 1"),
+        ({"composites": -0.1}, "composites is -0.1; it must be 0 to 1"),
+        ({"composites": 0.5, "faces": "none"}, "composites is 0.5, with faces 'none'"),
+        ({"composites": 0.5, "crop_scale": 0.8}, "a crop_scale of at least 1"),
+        ({"composites": 0.6, "self_blended": 0.5}, "0.5 and composites 0.6; both are shares"),
         ({"std": [1, 0, 1]}, r"std is \(1.0, 0.0, 1.0\); each must be above 0"),
     ],
 )

@@ -28,9 +28,10 @@ from unmask.train.batches import Share, by_processes, crop_batches, normalized, 
 from unmask.train.config import TrainConfig
 from unmask.train.crops import CachedCrop, Crops, crops_of
 from unmask.train.equalise import equalise
+from unmask.train.forge import forge_of
 from unmask.train.sampling import at_most_frames, sampler, slot_rng
 from unmask.train.selfblend import self_blended
-from unmask.types import FaceSpec, Sample
+from unmask.types import FaceSpec, Image, Sample
 
 STAGE = Stage(
     mode="none",
@@ -349,7 +350,7 @@ def test_reals_alone_make_pairs_with_themselves():
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_blending_needs_both_classes_in_any_order(label):
-    with pytest.raises(SourceError, match="shuffled batches with self-blended reals need real and"):
+    with pytest.raises(SourceError, match="shuffled batches with pseudo-fakes need real and"):
         sampler(labelled((label, "a")), "shuffled", 0, 0.5)
 
 
@@ -373,14 +374,17 @@ def taken(batches, count: int, first: int = 0, share: Share = WHOLE):
 def batches(six, tmp_path):
     crops = cached(six, tmp_path / "cache")
 
-    def change(crop: CachedCrop, _blended: bool, rng: np.random.Generator):
-        return np.roll(crop.image, int(rng.integers(32)), axis=0)
+    def change(image: Image, rng: np.random.Generator):
+        return np.roll(image, int(rng.integers(32)), axis=0)
+
+    def forge(index: int, _rng: np.random.Generator):
+        return crops[index].image[::-1]
 
     shuffled = sampler(crops.samples, "shuffled", 0)
 
     def make(workers: int = 0, change=change, at=shuffled, processes: bool = False):
         return crop_batches(
-            crops, at, change, STAGE.preprocess,
+            crops, at, forge, change, STAGE.preprocess,
             batch_size=4, seed=5, workers=workers, processes=processes,
         )  # fmt: skip
 
@@ -398,7 +402,7 @@ def test_crops_are_normalised_on_the_device_to_the_same_bits(mean_std):
 
 
 def test_a_batch_is_normalised_crops_and_their_labels(batches, six):
-    batch = taken(batches(change=lambda crop, _blended, _rng: crop.image), 1)[0]
+    batch = taken(batches(change=lambda image, _rng: image), 1)[0]
     at = sampler(six, "shuffled", 0)
     images = [STAGE.preprocess(noise_image(at(slot))) for slot in range(4)]
     pixels, labels = batch.on(torch.device("cpu"))
@@ -445,7 +449,7 @@ def test_no_process_stays_when_batches_are_no_longer_wanted(batches):
 
 @forked
 def test_what_fails_in_a_process_is_an_error_of_the_training(batches):
-    def failing(_crop: CachedCrop, _blended: bool, _rng: np.random.Generator):
+    def failing(_image: Image, _rng: np.random.Generator):
         raise FaceError("no landmarks")
 
     with pytest.raises(FaceError, match=r"^no landmarks$"):
@@ -471,21 +475,15 @@ def test_shares_are_the_step_in_parts(batches):
 
 
 def test_an_altered_crop_is_brought_to_size(batches):
-    batch = taken(batches(change=lambda crop, _blended, _rng: crop.image[:20, :10]), 1)[0]
+    batch = taken(batches(change=lambda image, _rng: image[:20, :10]), 1)[0]
     assert batch.on(torch.device("cpu"))[0].shape == (4, 3, 32, 32)
 
 
-def test_a_blended_real_is_a_fake_and_its_change_is_told(batches):
-    told: list[bool] = []
-
-    def change(crop: CachedCrop, blended: bool, _rng: np.random.Generator):
-        told.append(blended)
-        return crop.image
-
-    batch = taken(batches(change=change, at=[0, 1, 6, 2].__getitem__), 1)[0]
-    assert told == [False, False, True, False]
+def test_a_real_to_be_forged_is_a_fake_and_forged_before_it_is_changed(batches):
+    made = batches(change=lambda image, _rng: image.copy(), at=[0, 1, 6, 2].__getitem__)
+    batch = taken(made, 1)[0]
     assert batch.labels.tolist() == [0, 1, 1, 0]
-    assert torch.equal(batch.pixels[2], batch.pixels[0])
+    assert torch.equal(batch.pixels[2], batch.pixels[0].flip(0))
 
 
 class Faces:
@@ -499,11 +497,11 @@ class Faces:
 
 @pytest.mark.parametrize("how", ["balanced", "shuffled"])
 def test_steps_with_blended_reals_are_the_same_in_parts_and_after_a_resume(how):
-    config = TrainConfig(augmentation="strong", equalise=True, self_blended=0.5)
-    at = sampler(UNEVEN, how, 3, config.self_blended)
+    config = TrainConfig(augmentation="strong", equalise=True, self_blended=0.25, composites=0.25)
+    at = sampler(UNEVEN, how, 3, 0.5)
     made = crop_batches(
-        Faces(), at, change_of(config), replace(STAGE.preprocess, height=64, width=64),
-        batch_size=8, seed=3, workers=2,
+        Faces(), at, forge_of(Faces(), config), change_of(config),
+        replace(STAGE.preprocess, height=64, width=64), batch_size=8, seed=3, workers=2,
     )  # fmt: skip
     whole = taken(made, 4)
     parts = [taken(made, 2, first=2, share=Share(number, 2)) for number in (0, 1)]
@@ -525,32 +523,28 @@ def test_tensors_are_shared_out_too():
 
 def test_none_leaves_a_crop_as_it_is():
     crop = CachedCrop(noise_image(0), None)
-    image = change_of(TrainConfig(augmentation="none"))(crop, False, slot_rng(0, 0))
+    image = change_of(TrainConfig(augmentation="none"))(crop.image, slot_rng(0, 0))
     assert image is crop.image
 
 
 def test_an_alteration_follows_from_seed_and_slot():
     crop = CachedCrop(noise_image(0, (120, 120)), None)
     change = change_of(TrainConfig(augmentation="standard", equalise=True))
-    one, same, other = (change(crop, False, slot_rng(0, slot)) for slot in (3, 3, 4))
+    one, same, other = (change(crop.image, slot_rng(0, slot)) for slot in (3, 3, 4))
     assert (one == same).all()
     assert (one != other).any()
 
 
-def test_a_crop_is_blended_then_equalised_then_augmented():
-    points = template(120, 1.3).astype(np.float32)
-    crop = CachedCrop(noise_image(0, (120, 120)), points)
-    config = TrainConfig(augmentation="standard, flip=1", equalise=True)
+def test_a_crop_is_forged_then_equalised_then_augmented():
+    config = TrainConfig(augmentation="standard, flip=1", equalise=True, self_blended=1)
+    made = crop_batches(
+        Faces(), lambda _slot: len(UNEVEN), forge_of(Faces(), config), change_of(config),
+        replace(STAGE.preprocess, height=64, width=64), batch_size=1, seed=0, workers=0,
+    )  # fmt: skip
     rng = slot_rng(0, 0)
-    blended, _ = self_blended(crop.image, points, rng)
+    blended, _ = self_blended(Faces()[0].image, template(64, 1.3).astype(np.float32), rng)
     expected = apply(equalise(blended, rng), parse_augmentation("standard, flip=1"), rng)
-    assert (change_of(config)(crop, True, slot_rng(0, 0)) == expected).all()
-
-
-def test_a_crop_without_points_cannot_be_blended():
-    crop = CachedCrop(noise_image(0), None)
-    with pytest.raises(FaceError, match="cannot outline a face"):
-        change_of(TrainConfig())(crop, True, slot_rng(0, 0))
+    assert (taken(made, 1)[0].pixels[0].numpy() == expected).all()
 
 
 def test_a_picture_s_crop_survives_any_name(tmp_path):

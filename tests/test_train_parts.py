@@ -18,13 +18,20 @@ from tuned_models import plain_model, save_base
 from unmask.cli.train_progress import step_report
 from unmask.errors import ConfigError, CorruptWeights, OutputError
 from unmask.models.heads import new_head
-from unmask.models.tuning import trained_parameters, tune
+from unmask.models.tuning import Tuning, trained_parameters, tune
 from unmask.train import state as state_module
 from unmask.train.config import TrainConfig
 from unmask.train.crops import CachedCrop
 from unmask.train.logs import Step, TrainingLog, read_log
 from unmask.train.losses import alignment, cross_entropy, feature_losses, uniformity
-from unmask.train.optimizer import Plan, RunningMean, lr_factor, new_optimizer, set_lr
+from unmask.train.optimizer import (
+    Plan,
+    RunningMean,
+    freeze_blocks,
+    lr_factor,
+    new_optimizer,
+    set_lr,
+)
 from unmask.train.page import training_page
 from unmask.train.place import deterministic, everyone, new_place, reseed, stop_asked
 from unmask.train.probe import Row, Validation, fit_temperature
@@ -173,6 +180,22 @@ def test_each_block_learns_slower_than_the_next(base):
         "backbone.pre_layrnorm.weight": 1 / 16,
     }  # fmt: skip
     assert {name: found[name]["lr"] for name in expected} == expected
+
+
+def test_frozen_blocks_and_what_comes_before_them_do_not_train(base):
+    model, _ = plain_model(base)
+    everything = set(tune(model, Tuning("full")))
+    freeze_blocks(model, 0)
+    assert set(trained_parameters(model)) == everything
+    freeze_blocks(model, 2)
+    still = ("backbone.encoder.layers.2.", "backbone.post_layernorm.", "head.")
+    assert set(trained_parameters(model)) == {n for n in everything if n.startswith(still)}
+
+
+def test_a_block_must_be_left_to_train(base):
+    model, _ = plain_model(base)
+    with pytest.raises(ConfigError, match="frozen_blocks is 3, and the tower has 3 blocks"):
+        freeze_blocks(model, 3)
 
 
 @pytest.mark.parametrize(

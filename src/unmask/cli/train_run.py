@@ -280,7 +280,7 @@ def data_name(data: list[str], datasets: set[str]) -> str:
 
 
 def _write_page(folder: Path, name: str, config: TrainConfig) -> None:
-    from unmask.train.config import to_yaml
+    from unmask.train.config_file import to_yaml
     from unmask.train.logs import read_log
     from unmask.train.page import training_page
 

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from unmask.errors import UnmaskError
 from unmask.flow import grouped, ordered
 from unmask.preprocess import Preprocess
-from unmask.train.crops import CachedCrop, Crops
+from unmask.train.crops import Crops
+from unmask.train.forge import Forge
 from unmask.train.sampling import slot_rng
 from unmask.types import Image
 
@@ -34,9 +35,8 @@ __all__ = [
     "tensor_batches",
 ]
 
-Change = Callable[[CachedCrop, bool, np.random.Generator], Image]
-"""Given a crop, whether it is to be blended with itself, and where chance comes from: the altered
-picture."""
+Change = Callable[[Image, np.random.Generator], Image]
+"""Given a picture and where chance comes from: the altered picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ def by_processes(device: torch.device) -> bool:
 def crop_batches(
     crops: Crops,
     at: Callable[[int], int],
+    forge: Forge,
     change: Change,
     preprocess: Preprocess,
     *,
@@ -112,8 +113,9 @@ def crop_batches(
     Args:
         crops: Of the training part.
         at: From the number of a slot to that of its crop; ``len(crops.samples) + i`` is crop ``i``
-            blended with itself, which makes it a fake. See :mod:`unmask.train.sampling`.
-        change: What is done to each crop.
+            made into a pseudo-fake. See :mod:`unmask.train.sampling`.
+        forge: What makes pseudo-fakes.
+        change: What is done to each crop, and to each pseudo-fake.
         preprocess: Of the detector.
         batch_size: Of a whole step.
         seed: Of the alterations.
@@ -122,11 +124,12 @@ def crop_batches(
     """
 
     def one(slot: int) -> tuple[Image, int]:
-        blended, index = divmod(at(slot), len(crops.samples))
-        image = change(crops[index], bool(blended), slot_rng(seed, slot))
+        forged, index = divmod(at(slot), len(crops.samples))
+        rng = slot_rng(seed, slot)
+        image = change(forge(index, rng) if forged else crops[index].image, rng)
         if image.shape[:2] != (preprocess.height, preprocess.width):
             image = preprocess.resize(image)
-        return image, 1 if blended else crops.samples[index].label or 0
+        return image, 1 if forged else crops.samples[index].label or 0
 
     def batches(first: int, share: Share) -> Generator[Batch, None, None]:
         if processes and workers:

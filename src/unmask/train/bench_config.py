@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from unmask.errors import ConfigError, near_names
-from unmask.train.config import checked_keys, read_document
+from unmask.train.config import checked_keys
+from unmask.train.config_file import read_document
 
 __all__ = ["Given", "read_config_file"]
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from unmask.models.configuration import DetectorSpec, Recipe
-from unmask.train.config import to_yaml
+from unmask.train.config_file import to_yaml
 from unmask.train.finetune import Finetuned
 from unmask.train.probe import Validation
 from unmask.train.recipe import Probe

@@ -1,24 +1,21 @@
 """Every knob of a training, typed, with presets by recipe; from files and flags to one value.
 
-What a file may hold is what :class:`TrainConfig` names. The files of DeepfakeBench are read by
-:mod:`unmask.train.bench_config`.
+What a file may hold is what :class:`TrainConfig` names, see :mod:`unmask.train.config_file`.
 """
 
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from unmask.errors import ConfigError, near_names
 from unmask.models.configuration import Recipe, Tuning
 from unmask.train.augmentation import parse_augmentation
 
-__all__ = ["PRESETS", "TrainConfig", "checked_keys", "make_config", "read_document", "to_yaml"]
+__all__ = ["PRESETS", "TrainConfig", "checked_keys", "make_config"]
 
 Triple = tuple[float, float, float]
 
@@ -55,6 +52,8 @@ class TrainConfig:
     """Of ``lora``, likewise."""
     lora_alpha: float = 16.0
     """Of ``lora``, likewise."""
+    frozen_blocks: int = 0
+    """Of ``full``: so many first blocks, and what comes before them, stay as they are."""
 
     # What it sees
     faces: Literal["largest", "none", "both"] = "largest"
@@ -86,6 +85,9 @@ class TrainConfig:
     self_blended: float = 0.0
     """Share of the fakes in whose place reals blended with themselves are shown, see
     :mod:`unmask.train.selfblend`."""
+    composites: float = 0.0
+    """Share of the fakes in whose place reals with eyes, nose or mouth of another real are shown,
+    see :mod:`unmask.train.composite`."""
 
     # How long, and how much at once
     epochs: float = 5.0
@@ -177,11 +179,13 @@ _TINY = math.ulp(0.0)
 """The least number above 0: a range from here on leaves 0 out."""
 _RANGES: Mapping[str, tuple[float, float]] = {
     "outputs": (1, 2),
+    "frozen_blocks": (0, math.inf),
     "crop_scale": (0.5, 10),
     "least_face_px": (1, 10_000),
     "resolution": (16, 4096),
     "frames_per_video": (1, math.inf),
     "self_blended": (0, 1),
+    "composites": (0, 1),
     "epochs": (_TINY, 100_000),
     "steps": (1, math.inf),
     "batch_size": (1, 100_000),
@@ -299,43 +303,6 @@ def checked_keys(given: Mapping[str, object], where: str) -> None:
             raise ConfigError(f"{where}: {name!r} is not known. {near_names(name, known)}")
 
 
-def read_document(path: Path) -> dict[str, object]:
-    """The mapping in a YAML or TOML file.
-
-    Raises:
-        ConfigError: If it cannot be read, or holds something else.
-    """
-    import yaml
-
-    suffix = path.suffix.lower()
-    if suffix not in (".yaml", ".yml", ".toml"):
-        raise ConfigError(f"{path}: suffix {path.suffix!r}; expected .yaml, .yml or .toml")
-    try:
-        text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text) if suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, tomllib.TOMLDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} cannot be read as {suffix[1:].upper()}: {reason}") from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(
-            f"{path} holds {type(document).__name__}; expected names and values such as 'lr: 0.001'"
-        )
-    return {str(key): value for key, value in document.items()}
-
-
-def to_yaml(config: TrainConfig) -> str:
-    """A file that gives the same configuration back."""
-    import yaml
-
-    values = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(config).items()
-    }
-    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-
-
 @cache
 def _hints() -> Mapping[str, Any]:
     return get_type_hints(TrainConfig)
@@ -384,15 +351,22 @@ def _check_together(config: TrainConfig) -> None:
             "orthogonality and kept_singular_values are penalties of the recipe 'effort'; with "
             f"{config.recipe!r} leave them at 0"
         )
-    if config.layer_decay != 1 and config.recipe != "full":
+    for name, default in (("layer_decay", 1), ("frozen_blocks", 0)):
+        if getattr(config, name) != default and config.recipe != "full":
+            raise ConfigError(
+                f"{name} is for the recipe 'full', not for {config.recipe!r}; leave it at {default}"
+            )
+    for name in ("self_blended", "composites"):
+        if getattr(config, name) and (config.faces == "none" or config.crop_scale < 1):
+            raise ConfigError(
+                f"{name} is {getattr(config, name)}, with faces {config.faces!r} and a crop_scale "
+                f"of {config.crop_scale}; a pseudo-fake is made of a face that is wholly seen: "
+                "faces 'largest' or 'both' and a crop_scale of at least 1"
+            )
+    if config.self_blended + config.composites > 1:
         raise ConfigError(
-            f"layer_decay is for the recipe 'full', not for {config.recipe!r}; leave it at 1"
-        )
-    if config.self_blended and (config.faces == "none" or config.crop_scale < 1):
-        raise ConfigError(
-            f"self_blended is {config.self_blended}, with faces {config.faces!r} and a crop_scale "
-            f"of {config.crop_scale}; a face can be blended onto itself where the whole of it is "
-            "seen: faces 'largest' and a crop_scale of at least 1"
+            f"self_blended is {config.self_blended} and composites {config.composites}; both are "
+            "shares of the fakes and make 1 together at most"
         )
     if config.std is not None and min(config.std) <= 0:
         raise ConfigError(f"std is {config.std}; each must be above 0")

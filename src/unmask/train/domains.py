@@ -65,13 +65,13 @@ def joined(faces: Crops, whole: Crops) -> Crops:
 def order_of(crops: Crops, config: TrainConfig) -> Callable[[int], int]:
     """From the number of a slot to that of its crop, as :func:`unmask.train.sampling.sampler`.
 
-    Where there are both, faces and whole pictures come in turn, a real and a fake of each. Blended
-    with themselves are faces alone: of whole pictures no landmarks are kept. So among whole
+    Where there are both, faces and whole pictures come in turn, a real and a fake of each.
+    Pseudo-fakes are made of faces alone: of whole pictures no landmarks are kept. So among whole
     pictures the fakes are all true ones, and neither domain has more fakes than the other.
     """
     faces, *whole = (crops.samples[part] for part in domains_of(crops))
-    how, seed, blended = config.sampling, config.seed, config.self_blended
-    face_at = sampler(faces, how, seed, blended)
+    how, seed, pseudo = config.sampling, config.seed, config.self_blended + config.composites
+    face_at = sampler(faces, how, seed, pseudo)
     if not whole:
         return face_at
     whole_at = sampler(whole[0], how, seed)
@@ -81,8 +81,8 @@ def order_of(crops: Crops, config: TrainConfig) -> Callable[[int], int]:
         inner = turn // 2 * 2 + second
         if turn % 2:
             return len(faces) + whole_at(inner)
-        is_blend, number = divmod(face_at(inner), len(faces))
-        return number + is_blend * len(crops.samples)
+        is_forged, number = divmod(face_at(inner), len(faces))
+        return number + is_forged * len(crops.samples)
 
     return at
 

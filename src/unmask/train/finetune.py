@@ -27,8 +27,9 @@ from unmask.train.crops import Crops, crops_of, learnt_sha256
 from unmask.train.data import apart, counted
 from unmask.train.domains import calibrate_domains, joined, order_of, validate_domains
 from unmask.train.features import hashes_of
+from unmask.train.forge import forge_of
 from unmask.train.loop import Forward, Report, fit
-from unmask.train.optimizer import Plan
+from unmask.train.optimizer import Plan, freeze_blocks
 from unmask.train.place import new_place
 from unmask.train.probe import Validation
 from unmask.train.recipe import Progress
@@ -173,11 +174,10 @@ def finetune(
     """
     place = new_place(options.device)
     choose_dtype(config.precision, place.device)  # refuses, or warns of, one it has not
-    change = change_of(config)
     stages, start = _start(config, options)
     with place.main_process_first():  # the others find the crops in the cache
         data = _data(samples, config, options, stages, progress)
-    order = order_of(data.train, config)
+    order, change = order_of(data.train, config), change_of(config)
     job = _Job(config, options, place, stages[0], start, data)
     setting = Setting(config, data.sha256, start.base.sha256 or "", options.command, versions())
     folder = RunFolder(options.folder)
@@ -187,6 +187,7 @@ def finetune(
     torch.manual_seed(config.seed)  # where LoRA starts
     with place.main_process_first():
         tune(start.model, config.tuning(), cache=options.cache / "svd", progress=progress)
+    freeze_blocks(start.model, config.frozen_blocks)
     selection = _fit(job, order, change, folder, going_on, report)
     return _finished(job, selection, setting) if place.is_main_process else None
 
@@ -264,7 +265,7 @@ def _warm(job: _Job, change: Change, progress: Progress) -> None:
 
     def altered(index: int) -> Image:
         rng = np.random.default_rng([job.config.seed, index, 2])  # slots of steps end in 1
-        return change(job.data.train[index], False, rng)
+        return change(job.data.train[index].image, rng)
 
     def features(
         crops: Crops, part: str, picture: Callable[[int], Image] | None
@@ -290,6 +291,7 @@ def _fit(
     batches = crop_batches(
         data.train,
         order,
+        forge_of(data.train, config),
         change,
         job.stage.preprocess,
         batch_size=config.batch_size,

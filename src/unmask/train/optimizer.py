@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unmask.errors import ConfigError
 from unmask.models.backbone import blocks
 from unmask.models.modeling import UnmaskForImageClassification
 from unmask.models.tuning import trained_parameters
 from unmask.train.config import TrainConfig
 
-__all__ = ["Plan", "RunningMean", "lr_factor", "new_optimizer", "put", "set_lr"]
+__all__ = ["Plan", "RunningMean", "freeze_blocks", "lr_factor", "new_optimizer", "put", "set_lr"]
 
 _BACKBONE, _HEAD = "backbone.", "head."
 
@@ -55,6 +56,28 @@ def lr_factor(config: TrainConfig, plan: Plan, step: int) -> float:
     done = (step - warmup) / max(1.0, plan.steps - warmup)
     least = config.min_lr / config.lr
     return least + (1 - least) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+
+def freeze_blocks(model: UnmaskForImageClassification, count: int) -> None:
+    """Train neither the first blocks of the tower nor what comes before them.
+
+    No gradient is computed for them, so a step costs up to two thirds of their share less.
+
+    Raises:
+        ConfigError: If the tower has no block beyond these.
+    """
+    if not count:
+        return
+    layers = len(blocks(model.backbone))
+    if count >= layers:
+        raise ConfigError(
+            f"frozen_blocks is {count}, and the tower has {layers} blocks with the features that "
+            "it is used with; leave at least one to train, or take the recipe 'probe'"
+        )
+    depths = _depths(model)
+    for name, parameter in model.named_parameters():
+        if depths.get(name, 0) > layers - count:
+            parameter.requires_grad_(False)
 
 
 def new_optimizer(

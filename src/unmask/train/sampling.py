@@ -30,7 +30,7 @@ _PAIR = "pair"
 
 
 def sampler(
-    samples: Sequence[Sample], how: Sampling, seed: int, self_blended: float = 0.0
+    samples: Sequence[Sample], how: Sampling, seed: int, pseudo_fakes: float = 0.0
 ) -> Callable[[int], int]:
     """A function from the number of a slot to the index of its sample.
 
@@ -40,7 +40,7 @@ def sampler(
     the column ``pair`` and the same data set), pairs in shuffled passes; samples of a pair that
     has several of a class come in turn; what has no partner is put beside another that has none.
 
-    In place of a share of the fakes stand reals that are to be blended with themselves. Such a real
+    In place of a share of the fakes stand reals of which pseudo-fakes are to be made. Such a real
     has the index ``len(samples) + i``, where ``i`` is its own. They are spread evenly over slots;
     ``balanced`` takes them from the data sets of reals in turn, ``paired`` takes the real that
     stands before, and ``shuffled`` all reals in passes of their own.
@@ -49,22 +49,22 @@ def sampler(
         samples: Of both classes.
         how: One of the three.
         seed: Of the order.
-        self_blended: That share of the fakes, 0 to 1. At 1 no fake is shown, and each real of
-            ``paired`` stands before itself blended.
+        pseudo_fakes: That share of the fakes, 0 to 1. At 1 no fake is shown, and each real of
+            ``paired`` stands before a pseudo-fake of itself.
 
     Raises:
         SourceError: If pairs are asked for and there are none, or a class has no sample.
     """
     stream = _Stream(tuple(range(len(samples))), seed, "all")
-    if how == "shuffled" and not self_blended:
+    if how == "shuffled" and not pseudo_fakes:
         return stream.at
     if {sample.label for sample in samples} != {0, 1}:
-        blends = " with self-blended reals" if self_blended else ""
-        raise SourceError(f"{how} batches{blends} need real and fake samples; one class is missing")
+        made = " with pseudo-fakes" if pseudo_fakes else ""
+        raise SourceError(f"{how} batches{made} need real and fake samples; one class is missing")
     if how == "shuffled":
-        return _replaced(samples, stream, self_blended)
+        return _replaced(samples, stream, pseudo_fakes)
     chosen = _paired if how == "paired" else _balanced
-    return chosen(samples, seed, self_blended)
+    return chosen(samples, seed, pseudo_fakes)
 
 
 def slot_rng(seed: int, slot: int) -> np.random.Generator:

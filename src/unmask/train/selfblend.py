@@ -19,13 +19,12 @@ import numpy.typing as npt
 from unmask.errors import ConfigError, FaceError
 from unmask.faces.align import similarity, template
 from unmask.train import pixel_changes as pixels
+from unmask.train.masks import Mask, Range, bent, blended, softened, within_picture
 from unmask.types import Image
 
 __all__ = ["SelfBlendSpec", "self_blended"]
 
-Range = tuple[float, float]
 Points = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +133,6 @@ _PART_MARGIN = 1.4
 
 _LEAST_AREA = 48
 """Pixels; a smaller mask would be an edge without an inside."""
-_CLOSING = np.ones((7, 7), np.uint8)
-"""Black spots up to this size are part of a picture: pupils, nostrils."""
-_EDGE = 0.1
-"""How far from a picture's edge a mask ends before it is softened, as a share of its size."""
-_LEAST_SIGMA = 0.8
-"""Pixels; below it an edge is jagged."""
-_FIELD = 5
-"""Side of the grid of random vectors that, enlarged smoothly, bends the mask."""
 
 
 def self_blended(
@@ -177,9 +168,10 @@ def self_blended(
     else:
         source = _mismatched(image, how, rng)
     source = _moved(source, hull, size, how, rng)
-    mask = _softened(_within_picture(_formed(hull, size, how, rng), image, size), size, how, rng)
+    formed = within_picture(bent(hull, size, how.deform, how.grow, rng), image, size)
+    mask = softened(formed, size, how.feather, rng)
     mask *= np.float32(rng.choice(how.ratios))
-    return _blend(source, target, mask), mask
+    return blended(source, target, mask), mask
 
 
 def _checked(landmarks: npt.ArrayLike, image: Image) -> Points:
@@ -278,62 +270,3 @@ def _moved(
     shifted = np.asarray(matrix, np.float64)
     shifted[:, 2] += move
     return pixels.placed(image, shifted)
-
-
-def _within_picture(
-    region: npt.NDArray[np.uint8], image: Image, size: float
-) -> npt.NDArray[np.uint8]:
-    """The region without the black that alignment adds beyond a picture's edge, and near it.
-
-    There the moved copy would show the edge twice, which no face swap does. A region most of which
-    is black keeps it: then it is a dark picture.
-    """
-    red, green, blue = cv2.split(image)
-    brightest = np.asarray(cv2.max(cv2.max(red, green), blue), np.uint8)
-    if brightest.all():
-        return region
-    filled = cv2.morphologyEx(np.minimum(brightest, 1), cv2.MORPH_CLOSE, _CLOSING)
-    side = 2 * math.ceil(_EDGE * size) + 1
-    kept = cv2.erode(filled, np.ones((side, side), np.uint8), borderValue=(1,))
-    cut = np.where(np.asarray(kept, np.bool_), region, np.uint8(0))
-    return cut if 2 * cv2.countNonZero(cut) >= cv2.countNonZero(region) else region
-
-
-def _formed(
-    hull: npt.NDArray[np.uint8], size: float, how: SelfBlendSpec, rng: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """The region bent, then widened or narrowed; 0 to 255."""
-    height, width = hull.shape
-    field = rng.standard_normal((_FIELD, _FIELD, 2)) * (how.deform * size)
-    bend = cv2.resize(field.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    x = bend[:, :, 0] + np.arange(width, dtype=np.float32)
-    y = bend[:, :, 1] + np.arange(height, dtype=np.float32)[:, None]
-    full = hull * np.uint8(255)
-    bent = cv2.remap(full, x, y, cv2.INTER_LINEAR)
-    grow = rng.uniform(*how.grow) * size
-    side = 2 * round(abs(grow)) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    formed = cv2.erode(bent, kernel) if grow < 0 else cv2.dilate(bent, kernel)
-    if not cv2.countNonZero(formed):  # bent out of the picture, or thin and narrowed away
-        return full
-    return np.asarray(formed, np.uint8)
-
-
-def _softened(
-    region: npt.NDArray[np.uint8], size: float, how: SelfBlendSpec, rng: np.random.Generator
-) -> Mask:
-    """The region with a soft edge, 1 at its middle."""
-    sigma = max(_LEAST_SIGMA, rng.uniform(*how.feather) * size)
-    mask = cv2.GaussianBlur(np.asarray(region, np.float32), (0, 0), sigma)
-    return np.asarray(mask / mask.max(), np.float32)
-
-
-def _blend(source: Image, target: Image, mask: Mask) -> Image:
-    """``target + mask * (source - target)``, rounded."""
-    x, y, width, height = cv2.boundingRect((mask > 0).astype(np.uint8))
-    part = np.s_[y : y + height, x : x + width]
-    below = target[part]
-    change = np.asarray(cv2.subtract(source[part], below, dtype=cv2.CV_32F), np.float32)
-    blended = target.copy()
-    blended[part] = cv2.add(below, change * mask[part][:, :, None], dtype=cv2.CV_8U)
-    return blended

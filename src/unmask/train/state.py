@@ -22,7 +22,8 @@ from torch import Tensor
 
 from unmask.errors import ConfigError, CorruptWeights, OutputError
 from unmask.files import replacing
-from unmask.train.config import TrainConfig, to_yaml
+from unmask.train.config import TrainConfig
+from unmask.train.config_file import to_yaml
 from unmask.train.selection import Selection
 
 __all__ = ["Checkpoint", "RunFolder", "Setting"]
