@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from unmask.errors import ConfigError
-from unmask.train import augmentation as augmentation_module
-from unmask.train import pixel_changes
-from unmask.train.augment import apply, augment, augmenter
-from unmask.train.augmentation import PRESETS, Augmentation, parse_augmentation
+from unmask.train.pictures import augmentation as augmentation_module
+from unmask.train.pictures import pixel_changes
+from unmask.train.pictures.augment import apply, augment, augmenter
+from unmask.train.pictures.augmentation import PRESETS, Augmentation, parse_augmentation
 from unmask.types import Image
 
 

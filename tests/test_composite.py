@@ -10,11 +10,12 @@ from tiny_detectors import noise_image
 from unmask.errors import ConfigError, FaceError
 from unmask.faces import make_finder
 from unmask.faces.align import crop_face, template
-from unmask.train import composite, forge
-from unmask.train.composite import composed
+from unmask.train import forge
 from unmask.train.config import TrainConfig
 from unmask.train.crops import CachedCrop, Crops
 from unmask.train.forge import forge_of
+from unmask.train.pictures import composite
+from unmask.train.pictures.composite import composed
 from unmask.types import Image, Sample
 
 SIZE = 160

@@ -12,8 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from unmask.errors import ConfigError
-from unmask.train import pixel_changes
-from unmask.train.equalise import EqualiseSpec, equalise
+from unmask.train.pictures import pixel_changes
+from unmask.train.pictures.equalise import EqualiseSpec, equalise
 from unmask.types import Image
 
 SIDE = 160

@@ -10,8 +10,8 @@ import pytest
 from unmask.errors import ConfigError, FaceError
 from unmask.faces import make_finder
 from unmask.faces.align import crop_face, template
-from unmask.train import selfblend as selfblend_module
-from unmask.train.selfblend import SelfBlendSpec, self_blended
+from unmask.train.pictures import selfblend as selfblend_module
+from unmask.train.pictures.selfblend import SelfBlendSpec, self_blended
 from unmask.types import Image
 
 DEFAULT = SelfBlendSpec()

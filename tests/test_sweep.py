@@ -19,9 +19,9 @@ from unmask.models.checkpoint import load_model
 from unmask.preprocess import Preprocess
 from unmask.train.features import features_of
 from unmask.train.inputs import describe_input, resized
-from unmask.train.sweep_features import FeatureList, feature_lists, poolings_of, read_tower_config
-from unmask.train.sweep_result import SweepOptions, Tried
-from unmask.train.sweep_write import check_sweep_folder, write_sweep
+from unmask.train.sweep.features import FeatureList, feature_lists, poolings_of, read_tower_config
+from unmask.train.sweep.result import SweepOptions, Tried
+from unmask.train.sweep.write import check_sweep_folder, write_sweep
 from unmask.types import Image
 
 # What is tried

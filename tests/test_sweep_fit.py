@@ -7,11 +7,11 @@ from sklearn.linear_model import LogisticRegression
 
 from tiny_detectors import sample
 from unmask.errors import ConfigError
-from unmask.train import sweep_fit
 from unmask.train.data import cell_weights
 from unmask.train.probe import fit_head, lda_weights
-from unmask.train.sweep_features import FeatureList
-from unmask.train.sweep_fit import fit_lda, fit_lists, fit_logistic
+from unmask.train.sweep import fit as fit_module
+from unmask.train.sweep.features import FeatureList
+from unmask.train.sweep.fit import fit_lda, fit_lists, fit_logistic
 
 STRENGTHS = (0.001, 0.03, 1.0)
 
@@ -54,9 +54,9 @@ def test_a_constant_feature_does_no_harm():
 def test_features_that_vary_in_few_directions_take_few_passes(monkeypatch):
     # 4 passes; without knowledge of the directions it were 49, and 282 on features of a tower.
     passes = []
-    margins = sweep_fit._Problem.margins
+    margins = fit_module._Problem.margins
     monkeypatch.setattr(
-        sweep_fit._Problem, "margins", lambda *each: passes.append(1) or margins(*each)
+        fit_module._Problem, "margins", lambda *each: passes.append(1) or margins(*each)
     )
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 300)
@@ -130,7 +130,7 @@ def test_a_search_fits_the_heads_of_a_probe(fit, strength):
 
 
 def test_discriminants_are_fitted_to_single_narrow_features_only(monkeypatch):
-    monkeypatch.setattr(sweep_fit, "LDA_WIDTH", 8)
+    monkeypatch.setattr(fit_module, "LDA_WIDTH", 8)
     wide, samples = rows(9)
     narrow = wide[:, :8]
     lists = [FeatureList(name, (name,)) for name in ("wide", "narrow")]

@@ -7,7 +7,7 @@ import pytest
 from tiny_detectors import sample
 from unmask.errors import ConfigError
 from unmask.train.probe import validate
-from unmask.train.sweep_judge import Judged, cross_fit, intervals, units_of
+from unmask.train.sweep.judge import Judged, cross_fit, intervals, units_of
 
 
 def pictures(n: int, dataset: str = "d", label: int | None = None, **known: object):

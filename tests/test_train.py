@@ -38,10 +38,10 @@ from unmask.models.checkpoint import load_model
 from unmask.models.configuration import FaceSpec
 from unmask.prepare import Stage
 from unmask.preprocess import Preprocess
-from unmask.train.augment import augment, augmenter
 from unmask.train.card import probe_card
 from unmask.train.data import apart, cell_weights, read_labelled, unit
 from unmask.train.features import Features, Rows, Tower, features_of
+from unmask.train.pictures.augment import augment, augmenter
 from unmask.train.probe import (
     Row,
     Validation,

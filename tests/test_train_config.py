@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from unmask.errors import ConfigError
-from unmask.train.augmentation import Augmentation, parse_augmentation
 from unmask.train.bench_config import read_config_file
 from unmask.train.config import PRESETS, TrainConfig, make_config
 from unmask.train.config_file import read_document, to_yaml
+from unmask.train.pictures.augmentation import Augmentation, parse_augmentation
 
 ROOT = Path(__file__).resolve().parents[1]
 DETECTORS = ROOT / "DeepfakeBench" / "training" / "config" / "detector"

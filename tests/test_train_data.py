@@ -22,15 +22,15 @@ from unmask.prepare import Stage
 from unmask.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 from unmask.train import crops as crops_module
 from unmask.train.alter import change_of
-from unmask.train.augment import apply
-from unmask.train.augmentation import parse_augmentation
 from unmask.train.batches import Share, by_processes, crop_batches, normalized, tensor_batches
 from unmask.train.config import TrainConfig
 from unmask.train.crops import CachedCrop, Crops, crops_of
-from unmask.train.equalise import equalise
 from unmask.train.forge import forge_of
+from unmask.train.pictures.augment import apply
+from unmask.train.pictures.augmentation import parse_augmentation
+from unmask.train.pictures.equalise import equalise
+from unmask.train.pictures.selfblend import self_blended
 from unmask.train.sampling import at_most_frames, sampler, slot_rng
-from unmask.train.selfblend import self_blended
 from unmask.types import FaceSpec, Image, Sample
 
 STAGE = Stage(

@@ -17,8 +17,8 @@ from unmask.errors import ConfigError
 from unmask.files import one_line, valid_text
 
 if TYPE_CHECKING:
-    from unmask.train.sweep_result import Sweep, SweepOptions
-    from unmask.train.sweep_table import About
+    from unmask.train.sweep.result import Sweep, SweepOptions
+    from unmask.train.sweep.table import About
 
 __all__ = ["sweep"]
 
@@ -85,8 +85,8 @@ def sweep(
 
     Example: unmask sweep data.csv -o search/ --crop-scale 1.3,1.6 --leave-out
     """
-    from unmask.train.sweep_result import SweepOptions
-    from unmask.train.sweep_write import check_sweep_folder
+    from unmask.train.sweep.result import SweepOptions
+    from unmask.train.sweep.write import check_sweep_folder
     from unmask.train.towers import feature_cache
 
     if crop_scale is not None and faces == "none":
@@ -151,9 +151,9 @@ def _run(
     offline: bool,
 ) -> tuple[Sweep, About]:
     from unmask.train.data import read_labelled
-    from unmask.train.sweep import sweep as search
-    from unmask.train.sweep_features import feature_lists, read_tower_config
-    from unmask.train.sweep_table import About
+    from unmask.train.sweep.features import feature_lists, read_tower_config
+    from unmask.train.sweep.run import sweep as search
+    from unmask.train.sweep.table import About
     from unmask.train.towers import load_tower
 
     config = read_tower_config(backbone, revision=revision, offline=offline)
@@ -200,14 +200,14 @@ def _write(
     output: Path, found: Sweep, about: About, terms: str, *, overwrite: bool, json_document: bool
 ) -> None:
     from unmask.train.card import probe_card
-    from unmask.train.sweep_table import (
+    from unmask.train.sweep.table import (
         sweep_csv,
         sweep_document,
         sweep_markdown,
         sweep_note,
         sweep_text,
     )
-    from unmask.train.sweep_write import DETECTOR, write_sweep
+    from unmask.train.sweep.write import DETECTOR, write_sweep
 
     command = f"{about.train_command(found.winner)} -o NEW"
     card = probe_card(found.probe, name=about.name, terms=terms, command=command)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from unmask.train.augment import apply
-from unmask.train.augmentation import parse_augmentation
 from unmask.train.batches import Change
 from unmask.train.config import TrainConfig
-from unmask.train.equalise import equalise
+from unmask.train.pictures.augment import apply
+from unmask.train.pictures.augmentation import parse_augmentation
+from unmask.train.pictures.equalise import equalise
 from unmask.types import Image
 
 __all__ = ["change_of"]

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from unmask.errors import ConfigError, near_names
 from unmask.models.configuration import Recipe, Tuning
-from unmask.train.augmentation import parse_augmentation
+from unmask.train.pictures.augmentation import parse_augmentation
 
 __all__ = ["PRESETS", "TrainConfig", "checked_keys", "make_config"]
 
@@ -78,16 +78,16 @@ class TrainConfig:
     augmentation: str = "standard"
     """How training crops are altered, alike for both classes: ``none``, ``probe``, ``standard``,
     ``strong``, ``effort`` or ``gend``, with changes where they follow, such as
-    ``standard, jpeg=0.9``; see :mod:`unmask.train.augmentation`."""
+    ``standard, jpeg=0.9``; see :mod:`unmask.train.pictures.augmentation`."""
     equalise: bool = False
     """Whether every crop first gets a size and a compression from one distribution for all
-    sources, see :mod:`unmask.train.equalise`."""
+    sources, see :mod:`unmask.train.pictures.equalise`."""
     self_blended: float = 0.0
     """Share of the fakes in whose place reals blended with themselves are shown, see
-    :mod:`unmask.train.selfblend`."""
+    :mod:`unmask.train.pictures.selfblend`."""
     composites: float = 0.0
     """Share of the fakes in whose place reals with eyes, nose or mouth of another real are shown,
-    see :mod:`unmask.train.composite`."""
+    see :mod:`unmask.train.pictures.composite`."""
 
     # How long, and how much at once
     epochs: float = 5.0

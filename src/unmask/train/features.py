@@ -28,9 +28,9 @@ from unmask.images import file_sha256
 from unmask.models.backbone import extract
 from unmask.models.features import feature_width
 from unmask.prepare import Prepared, Stage
-from unmask.train.augment import augmenter
 from unmask.train.batches import normalized
 from unmask.train.lanes import side_by_side
+from unmask.train.pictures.augment import augmenter
 from unmask.types import Image, Reason, Sample
 
 __all__ = ["Features", "Rows", "Tower", "features_of", "hashes_of"]

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from unmask.errors import ConfigError
-from unmask.train.composite import composed
 from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops
-from unmask.train.selfblend import self_blended
+from unmask.train.pictures.composite import composed
+from unmask.train.pictures.selfblend import self_blended
 from unmask.types import Image, Sample
 
 __all__ = ["Forge", "forge_of"]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unmask.train.data import cell_weights
 from unmask.train.probe import Fit, lda_weights, standard_of
-from unmask.train.sweep_features import FeatureList
+from unmask.train.sweep.features import FeatureList
 from unmask.types import Sample
 
 __all__ = ["LDA_WIDTH", "Columns", "Fitted", "Heads", "fit_lda", "fit_lists", "fit_logistic"]

@@ -1,6 +1,6 @@
 """How training crops are altered: every knob, and presets by name.
 
-What they do is in :mod:`unmask.train.augment`.
+What they do is in :mod:`unmask.train.pictures.augment`.
 """
 
 from __future__ import annotations

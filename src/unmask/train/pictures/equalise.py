@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from unmask.errors import ConfigError
-from unmask.train import pixel_changes as pixels
+from unmask.train.pictures import pixel_changes as pixels
 from unmask.types import Image
 
 __all__ = ["EqualiseSpec", "equalise"]

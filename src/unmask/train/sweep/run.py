@@ -15,10 +15,10 @@ from unmask.preprocess import Preprocess
 from unmask.train.features import Features, Tower
 from unmask.train.inputs import Extractor, Progress, describe_input, make_extractor, resized
 from unmask.train.recipe import ProbeOptions, train_probe
-from unmask.train.sweep_features import FeatureList, feature_lists
-from unmask.train.sweep_fit import Columns, Fitted, fit_lists
-from unmask.train.sweep_judge import Judged, Line, Units, cross_fit, intervals, units_of
-from unmask.train.sweep_result import Sweep, SweepOptions, Tried
+from unmask.train.sweep.features import FeatureList, feature_lists
+from unmask.train.sweep.fit import Columns, Fitted, fit_lists
+from unmask.train.sweep.judge import Judged, Line, Units, cross_fit, intervals, units_of
+from unmask.train.sweep.result import Sweep, SweepOptions, Tried
 from unmask.types import Sample
 
 __all__ = ["Sweep", "SweepOptions", "Tried", "probe_options", "sweep"]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from unmask.errors import FaceError
 from unmask.faces.align import similarity, template
-from unmask.train.masks import Mask, Region, bent, blended, softened, within_picture
+from unmask.train.pictures.masks import Mask, Region, bent, blended, softened, within_picture
 from unmask.types import Image
 
 __all__ = ["composed"]
@@ -59,7 +59,7 @@ _DEVIATIONS = (0.6, 1.6)
 _FEATHER = (0.05, 0.3)
 """Sigma of the softened edge, as a share of the size of the part."""
 _DEFORM, _GROW = 0.05, (-0.03, 0.05)
-"""As of :class:`unmask.train.selfblend.SelfBlendSpec`."""
+"""As of :class:`unmask.train.pictures.selfblend.SelfBlendSpec`."""
 _RING = 0.3
 """Width of the ring whose colours are compared, as a share of the size of the part."""
 _LEAST_AREA = 24

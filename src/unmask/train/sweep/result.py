@@ -15,8 +15,8 @@ from unmask.evaluate.intervals import Interval
 from unmask.train.inputs import describe_input
 from unmask.train.probe import Fit
 from unmask.train.recipe import Probe
-from unmask.train.sweep_features import FeatureList
-from unmask.train.sweep_judge import Line
+from unmask.train.sweep.features import FeatureList
+from unmask.train.sweep.judge import Line
 
 __all__ = ["Select", "Sweep", "SweepOptions", "Tried"]
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from unmask.errors import ConfigError, FaceError
 from unmask.faces.align import similarity, template
-from unmask.train import pixel_changes as pixels
-from unmask.train.masks import Mask, Range, bent, blended, softened, within_picture
+from unmask.train.pictures import pixel_changes as pixels
+from unmask.train.pictures.masks import Mask, Range, bent, blended, softened, within_picture
 from unmask.types import Image
 
 __all__ = ["SelfBlendSpec", "self_blended"]

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from unmask.train import pixel_changes as pixels
-from unmask.train.augmentation import Augmentation, Range
+from unmask.train.pictures import pixel_changes as pixels
+from unmask.train.pictures.augmentation import Augmentation, Range
 from unmask.types import Image
 
 __all__ = ["apply", "augment", "augmenter"]

@@ -14,8 +14,8 @@ from typing import Any
 from unmask.evaluate.intervals import Interval
 from unmask.files import one_line, valid_text
 from unmask.models.configuration import BackboneSource
-from unmask.train.sweep_judge import FOLDS, REPEATS
-from unmask.train.sweep_result import Sweep, SweepOptions, Tried
+from unmask.train.sweep.judge import FOLDS, REPEATS
+from unmask.train.sweep.result import Sweep, SweepOptions, Tried
 from unmask.versions import versions
 
 __all__ = [
