@@ -86,6 +86,10 @@ RECIPES = (
         "--set", "self_blended=0.3", about="all weights, 3 of 10 fakes blended of reals",
     ),
     recipe(
+        "full+composites", "full", "--set", "lr=5e-5", "--set", "layer_decay=0.85",
+        "--set", "composites=0.5", about="all weights, half of the fakes composed of two reals",
+    ),
+    recipe(
         "full+strong", "full", "--set", "lr=5e-5", "--set", "layer_decay=0.85",
         "--augmentation", "strong", about="all weights, the augmentation `strong`",
     ),
