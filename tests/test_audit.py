@@ -159,7 +159,9 @@ def test_pairs_that_are_copies_anyway_are_no_look_alikes(tmp_path):
     assert [copy.kind for copy in with_pairs.copies] == ["identical", "embedding"]
 
 
-@pytest.mark.parametrize("wrong", [{"n_bootstrap": 0}, {"workers": 0}, {"workers": 1000}])
+@pytest.mark.parametrize(
+    "wrong", [{"n_bootstrap": 0}, {"workers": 0}, {"workers": 1000}, {"seed": -1}, {"seed": 2**32}]
+)
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match="must be"):
         AuditOptions(**wrong)

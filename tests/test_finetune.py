@@ -22,6 +22,7 @@ from unmask.cli import main
 from unmask.models.checkpoint import load_model
 from unmask.train import loop
 from unmask.train.logs import read_log
+from unmask.train.state import RunFolder
 from unmask.types import Image
 
 
@@ -447,6 +448,66 @@ def test_going_on_with_other_settings_is_refused(train, finished):
     assert losses_of(finished)[0] != losses_of(finished)[-1]
 
 
+def test_going_on_without_a_checkpoint_is_told(train, tmp_path):
+    outcome = train("-o", tmp_path / "mine", *SHORT, "--steps", 1, "--resume")
+    assert outcome.code == 0
+    assert f"no checkpoint in {tmp_path / 'mine.training'}: it begins at the first" in outcome.err
+
+
+def test_a_finished_training_replaces_only_what_it_wrote(train, finished):
+    assert train("-o", finished, *SHORT, "--resume").code == 0
+    again = train("-o", finished, *SHORT, "--resume", "--as", "adapter")
+    assert again.code == 0, again.err
+    assert (finished / "adapter.safetensors").is_file()
+    assert not (finished / "model.safetensors").exists()
+    (finished / "thesis.txt").touch()
+    refused = train("-o", finished, *SHORT, "--resume")
+    assert refused.code == 2
+    assert "holds something else than a detector" in refused.err
+
+
+def test_two_trainings_of_one_output_are_refused(train, tmp_path):
+    with RunFolder(tmp_path / "mine.training").locked():
+        outcome = train("-o", tmp_path / "mine", *SHORT)
+    assert outcome.code == 2
+    assert "mine.training is in use by another training" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ({"step": 10**9}, "it stands at step 1000000000 of a training of 6"),
+        ({"parameters": None}, "checkpoint.pt holds other weights"),
+        ({"parameters": "shape"}, "checkpoint.pt holds other weights"),
+        ({"optimizer": {"state": {}}}, None),
+        ({"optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}}, "its optimiser does not fit"),
+        ({"optimizer": {"state": {0: 5}}}, "its optimiser does not fit"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(train, finished, damage, sentence):
+    path = finished.with_name("mine.training") / "checkpoint.pt"
+    stored = torch.load(path, weights_only=True)
+    if damage == {"parameters": "shape"}:
+        damage = {"parameters": {name: torch.zeros(1) for name in stored["parameters"]}}
+    torch.save({**stored, **damage}, path)
+    outcome = train("-o", finished, *SHORT, "--resume")
+    assert outcome.code == (2 if sentence else 0), outcome.err
+    assert (sentence or "wrote") in outcome.err
+
+
+def test_a_refused_training_does_not_stand_in_the_way(train, tmp_path):
+    wrong = train("-o", tmp_path / "mine", *SHORT, "--steps", 1, "--set", "lora_rank=1000")
+    assert wrong.code == 2
+    assert "lora_rank is 1000, and a change of these layers has a rank of 32 at most" in wrong.err
+    assert train("-o", tmp_path / "mine", *SHORT, "--steps", 1).code == 0
+
+
+def test_a_recipe_may_be_set_like_any_setting(train, tmp_path):
+    outcome = train("-o", tmp_path / "mine", *SHORT[2:4], "--steps", 1, "--set", "recipe=lora")
+    assert outcome.code == 0, outcome.err
+    assert load_model(tmp_path / "mine").spec.training["recipe"] == "lora"
+
+
 # Wrong use
 
 
@@ -466,6 +527,15 @@ def test_going_on_with_other_settings_is_refused(train, finished):
         (["--feature", "mean@99"], "block 99"),
         (["--faces", "largest"], "gave no crop, and none is left"),
         (["--recipe", "probe", "--epochs", "2"], "augmentation, epochs has no meaning for a probe"),
+        (["--set", "lr=0.1", "--set", "lr=0.2"], "lr is given twice"),
+        (["--lr", "0.1", "--set", "lr=0.1"], "lr is given twice"),
+        (["--set", "recipe=full"], "recipe is given twice"),
+        (["--scale", "1", "--set", "crop_scale=2"], "crop_scale is given twice"),
+        (["--feature", "mean@1", "--set", "features=[mean@2]"], "features is given twice"),
+        (["--dtype", "float32", "--set", "precision=float32"], "precision is given twice"),
+        (["--set", "seed=null"], "seed is None"),
+        (["--set", "lr=2020-13-45"], "the value is no YAML (month must be in 1..12"),
+        (["--set", "lr=!!int x"], "the value is no YAML"),
     ],
 )
 def test_wrong_use_is_exit_code_2_and_writes_nothing(train, tmp_path, more, sentence):
@@ -521,6 +591,31 @@ def test_a_probe_takes_its_settings_from_a_file_too(probe, tmp_path):
     assert "epochs has no effect on a probe" in outcome.err
     spec = load_model(tmp_path / "mine").spec
     assert (spec.features, spec.training["seed"]) == (("mean@1",), 4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("faces=xyz", "faces is 'xyz'"),
+        ("faces=1", "faces is 1"),
+        ("batch_size=2.5", "batch_size is 2.5"),
+        ("batch_size=true", "batch_size is True"),
+        ("seed=abc", "seed is 'abc'"),
+        ("seed=99999999999999999999999", "seed is 99999999999999999999999; it must be 0 to"),
+        ("resolution=100000", "resolution is 100000; it must be 16 to 4096"),
+        ("crop_scale=foo", "crop_scale is 'foo'"),
+        ("features=5", "features is 5"),
+        ("features=[]", "features are none; name at least one"),
+        ("features=[5]", "features is [5]"),
+        ("features=[mean@1, mean@1]", "features are mean@1, mean@1"),
+        ("steps=null", "steps has no meaning for a probe"),
+        ("seed=null", "seed is None"),
+    ],
+)
+def test_a_probe_takes_no_setting_that_cannot_be(probe, setting, sentence):
+    outcome = probe("--set", setting)
+    assert outcome.code == 2, outcome.err
+    assert sentence in outcome.err
 
 
 @pytest.mark.parametrize("more", [["--resume"], ["--as", "adapter"]])

@@ -246,14 +246,50 @@ def test_a_row_without_a_key_is_written_over(tmp_path):
     assert (Rows(tmp_path, 3).take(keys(1, 2)) == table(1, 2)).all()
 
 
-@pytest.mark.parametrize("kept", [1, 64])
+@pytest.mark.parametrize("kept", [1, 64, 73])
 def test_a_key_cut_short_does_not_count(tmp_path, kept):
     Rows(tmp_path, 3).add(keys(1, 2), table(1, 2))
-    os.truncate(tmp_path / "keys.txt", 65 + kept)  # died within the second key
+    os.truncate(tmp_path / "keys.txt", 74 + kept)  # died within the second line
     rows = Rows(tmp_path, 3)
     assert keys(2)[0] not in rows
     rows.add(keys(3), table(3))
     assert (Rows(tmp_path, 3).take(keys(1, 3)) == table(1, 3)).all()
+
+
+def overwrite(path: Path, offset: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(content)
+
+
+@pytest.mark.parametrize("content", [b"\0" * 6, b"\xff" * 6])
+def test_a_damaged_row_is_computed_again(tmp_path, content):
+    Rows(tmp_path, 3).add(keys(1, 2), table(1, 2))
+    overwrite(tmp_path / "rows.f16", 0, content)
+    rows = Rows(tmp_path, 3)
+    assert [key in rows for key in keys(1, 2)] == [False, True]
+    rows.add(keys(1), table(1))
+    again = Rows(tmp_path, 3)
+    assert all(key in again for key in keys(1, 2))
+    assert (again.take(keys(2, 1)) == table(2, 1)).all()
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"\n", b"x"])
+def test_a_damaged_key_does_not_count(tmp_path, content):
+    Rows(tmp_path, 3).add(keys(1, 2), table(1, 2))
+    overwrite(tmp_path / "keys.txt", 5, content)
+    rows = Rows(tmp_path, 3)
+    assert [key in rows for key in keys(1, 2)] == [False, True]
+
+
+@pytest.mark.parametrize("size", [0, 6, 9])
+def test_keys_without_their_rows_do_not_count(tmp_path, size):
+    Rows(tmp_path, 3).add(keys(1, 2), table(1, 2))
+    os.truncate(tmp_path / "rows.f16", size)
+    rows = Rows(tmp_path, 3)
+    assert [key in rows for key in keys(1, 2)] == [size > 0, False]
+    rows.add(keys(3), table(3))
+    assert (Rows(tmp_path, 3).take(keys(3)) == table(3)).all()
 
 
 @pytest.mark.parametrize("value", [70000, -70000, np.inf, np.nan])
@@ -705,6 +741,12 @@ def test_default_features_exist_in_a_tower_of_any_depth(depth):
 def test_recipe_options_outside_their_range_are_refused(options):
     with pytest.raises(ConfigError, match="must be"):
         ProbeOptions(**options)
+
+
+@pytest.mark.parametrize("names", [(), ("mean@1", "mean@1")])
+def test_a_list_without_features_or_with_one_twice_is_refused(names):
+    with pytest.raises(ConfigError, match="name at least one, each once"):
+        ProbeOptions(features=(names,))
 
 
 # The whole

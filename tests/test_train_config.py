@@ -83,7 +83,7 @@ def test_a_number_that_yaml_takes_for_text_is_a_number(tmp_path):
 
 def test_settings_written_down_give_the_same_settings(tmp_path):
     config = make_config(
-        "full", {}, {"features": ["cls@3", "pooler"], "mean": [1, 2, 3]}, where="x"
+        "full", {}, {"features": ["cls@3", "pooler"], "mean": [0.1, 0.2, 0.3]}, where="x"
     )
     path = written(tmp_path / "a.yaml", to_yaml(config))
     assert make_config(None, read_document(path), {}, where="a") == config
@@ -107,11 +107,30 @@ def test_every_setting_is_documented():
         ("warmup_epoch: 1", r"Did you mean 'warmup_epochs'"),
         ("[1, 2]", "holds list; expected names and values"),
         ("lr: [", "cannot be read as YAML"),
+        ("lr: 1\nlr: 2", "'lr' stands there twice; leave one"),
+        ("lr: &a 1\nseed: *a", "an alias .* has no place in settings; write the value out"),
+        ("lr: 2020-13-45", "cannot be read as YAML: month must be in 1..12"),
+        ("seed: !!int x", "cannot be read as YAML: invalid literal"),
+        ("seed: !!timestamp x", "cannot be read as YAML"),
+        ("seed: " + "9" * 5000, "cannot be read as YAML: Exceeds the limit"),
+        ("lr: " + "[" * 20_000, "cannot be read as YAML: it is nested too deeply"),
     ],
 )
 def test_a_file_that_is_not_understood_is_refused(tmp_path, text, sentence):
     with pytest.raises(ConfigError, match=sentence):
         read_config_file(written(tmp_path / "a.yaml", text))
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 20_000, "seed = " + "9" * 5000, "x = 1\nx = 2"])
+def test_toml_that_is_not_understood_is_refused(tmp_path, text):
+    with pytest.raises(ConfigError, match="cannot be read as TOML"):
+        read_config_file(written(tmp_path / "a.toml", text))
+
+
+def test_a_refused_value_is_not_repeated_at_length():
+    with pytest.raises(ConfigError) as caught:
+        make_config("lora", {"lr": "x" * 10_000}, {}, where="x")
+    assert len(str(caught.value)) < 500
 
 
 def test_a_file_of_another_kind_or_none_is_refused(tmp_path):
@@ -148,7 +167,15 @@ def test_a_file_of_another_kind_or_none_is_refused(tmp_path):
         ({"composites": 0.5, "faces": "none"}, "composites is 0.5, with faces 'none'"),
         ({"composites": 0.5, "crop_scale": 0.8}, "a crop_scale of at least 1"),
         ({"composites": 0.6, "self_blended": 0.5}, "0.5 and composites 0.6; both are shares"),
-        ({"std": [1, 0, 1]}, r"std is \(1.0, 0.0, 1.0\); each must be above 0"),
+        ({"std": [1, 0, 1]}, r"std is \(1.0, 0.0, 1.0\); each must be 0.001 to 10"),
+        ({"std": [1e-300, 1, 1]}, "each must be 0.001 to 10"),
+        ({"mean": [0.5, 2, 0.5]}, r"mean is \(0.5, 2.0, 0.5\); each must be 0 to 1"),
+        ({"features": ["mean@1", "mean@1"]}, "features are mean@1, mean@1; name at least one"),
+        ({"features": []}, "features are none; name at least one, each once"),
+        ({"seed": True}, "seed is True; true and false are no value for it"),
+        ({"frozen_blocks": False}, "frozen_blocks is False; true and false are no value"),
+        ({"steps": 10**10}, "steps is 10000000000; it must be 1 to 1e"),
+        ({"seed": None}, "seed is None: "),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(values, sentence):
@@ -220,6 +247,8 @@ def test_a_clip_without_the_residual_is_a_probe_and_with_it_effort(tmp_path):
         ("data_aug: {quality_lower: 30}", {"augmentation": "none, jpeg=0.5, jpeg_quality=30-100"}),
         ("metric_scoring: eer", {}),
         ("frame_num: {train: 4}", {"frames_per_video": 4}),
+        ("frame_num: {test: 4}", {}),
+        ("use_svd: true", {}),
     ],
 )  # fmt: skip
 def test_a_key_of_deepfakebench_becomes_a_setting(tmp_path, text, values):
@@ -232,6 +261,10 @@ def test_settings_of_another_optimizer_and_another_metric_are_reported(tmp_path)
     told = read_config_file(written(tmp_path / "a.yaml", text)).ignored
     assert any("optimizer.adam has no effect: the type is sgd" in one for one in told)
     assert any("metric_scoring 'eer' has no effect" in one for one in told)
+    read = read_config_file(
+        written(tmp_path / "b.yaml", "model_name: effort\nframe_num: {test: 4}")
+    )
+    assert "frame_num.test has no effect" in read.ignored[0]
 
 
 @pytest.mark.parametrize(
@@ -241,6 +274,13 @@ def test_settings_of_another_optimizer_and_another_metric_are_reported(tmp_path)
         ("train_batchsize: 3", r"'train_batchsize' is not known. Did you mean 'train_batchSize'"),
         ("optimizer: {type: adamw}", "a type adam or sgd was expected"),
         ("optimizer: adam", "a type adam or sgd was expected"),
+        ("optimizer: {type: adam, adam: 5}", "optimizer.adam is 5; names and values such as lr"),
+        ("optimizer: {type: adam, adam: [lr]}", r"optimizer.adam is \['lr'\]; names and values"),
+        ("frame_num: 5", "frame_num is 5; 'train' and 'test' were expected"),
+        ("frame_num: {val: 5}", "frame_num is {'val': 5}; 'train' and 'test' were expected"),
+        ("use_svd: false", "use_svd is False; expected true or false without quotes, and true of"),
+        ("use_svd: 'true'", "use_svd is 'true'; expected true or false without quotes"),
+        ("use_data_augmentation: 'false'", "use_data_augmentation is 'false'; expected true or"),
         ("optimizer: {type: adam, adam: {amsgrad: true}}", "amsgrad is True, which is not"),
         ("lr_scheduler: step", "lr_scheduler is 'step', and only None is read"),
         ("loss_func: am_softmax", "loss_func is 'am_softmax', and only 'cross_entropy'"),
@@ -295,6 +335,7 @@ def test_an_augmentation_that_is_switched_off_is_reported(tmp_path):
     ("section", "sentence"),
     [
         ("0.5", r"a.yaml: data_aug is 0.5; keys such as flip_prob were expected"),
+        ("{1: 2}", r"data_aug.1 is not known"),
         ("{flip_pro: 1}", r"data_aug.flip_pro is not known. Did you mean 'flip_prob'"),
         ("{rotate_limit: [-5, 10]}", r"rotate_limit is \[-5, 10\]; only ranges about 0, such as"),
         ("{flip_prob: often}", r"data_aug.flip_prob is 'often'; a number or two of them"),

@@ -300,7 +300,19 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(folder, monke
     assert list(folder.path.glob(".*")) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"rubbish", None, {"format": 0}, {"format": 1}])
+WHOLE = {"format": 1, "parameters": {}, "selection": "[]", "mean": None}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"rubbish", None, {"format": 0}, {"format": 1}),
+        {**WHOLE, "step": -5, "optimizer": {"state": {}}},
+        {**WHOLE, "step": "x", "optimizer": {"state": {}}},
+        {**WHOLE, "step": 1, "optimizer": None},
+        {**WHOLE, "step": 1, "optimizer": {}},
+    ],
+)
 def test_a_damaged_checkpoint_is_refused(folder, content):
     if isinstance(content, dict):
         torch.save(content, folder.checkpoint)
@@ -317,12 +329,50 @@ def test_only_the_best_weights_are_kept(folder):
         folder.save_best(step, {"w": torch.tensor([float(step)])})
     folder.save(checkpoint())
     assert [path.name for path in folder.path.glob("best-*")] == ["best-2.safetensors"]
-    assert folder.load_best(2)["w"].item() == 2
+    assert folder.load_best(2, {"w": torch.zeros(1)})["w"].item() == 2
 
 
 def test_best_weights_that_are_gone_are_told(folder):
     with pytest.raises(CorruptWeights, match=r"best-7\.safetensors is damaged or gone"):
-        folder.load_best(7)
+        folder.load_best(7, {})
+
+
+@pytest.mark.parametrize("stored", [{"v": torch.zeros(1)}, {"w": torch.zeros(2)}, {}])
+def test_best_weights_of_another_training_are_refused(folder, stored):
+    folder.save_best(7, stored)
+    with pytest.raises(CorruptWeights, match=r"best-7\.safetensors holds other weights"):
+        folder.load_best(7, {"w": torch.zeros(1)})
+
+
+def test_best_weights_may_be_read_by_whoever_may_read_the_settings(folder):
+    folder.save_best(1, {"w": torch.zeros(1)})
+    modes = {(folder.path / name).stat().st_mode for name in ("best-1.safetensors", "config.yaml")}
+    assert len(modes) == 1
+
+
+def test_two_trainings_do_not_write_to_one_folder(folder):
+    refused = pytest.raises(OutputError, match="in use by another training")
+    with folder.locked(), refused, folder.locked():
+        pass
+    with folder.locked():
+        pass
+    assert [path.name for path in folder.path.parent.iterdir()] == ["run"]
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    run = RunFolder(tmp_path / "file" / "x.training")
+    with pytest.raises(OutputError, match=r"x\.training cannot be made"), run.locked():
+        pass
+    with pytest.raises(OutputError, match=r"x\.training cannot be written"):
+        run.begin(SETTING, resume=False, overwrite=False)
+
+
+def test_a_file_in_the_place_of_the_curves_is_refused(folder):
+    (folder.path / "tensorboard").rmdir()
+    (folder.path / "tensorboard").touch()
+    with pytest.raises(OutputError, match="tensorboard"):
+        folder.begin(SETTING, resume=False, overwrite=True)
 
 
 def test_going_on_needs_a_checkpoint(folder):
@@ -331,11 +381,26 @@ def test_going_on_needs_a_checkpoint(folder):
     assert folder.begin(SETTING, resume=True, overwrite=False) is True
 
 
+def test_a_training_without_a_checkpoint_stands_in_no_way(folder):
+    folder.save_best(2, {"w": torch.zeros(1)})
+    folder.log.write_text('{"step": 1}\n')
+    other = replace(SETTING, config=TrainConfig(lr=0.5))
+    assert folder.begin(other, resume=False, overwrite=False) is False
+    assert not folder.log.exists()
+    assert not list(folder.path.glob("best-*"))
+    assert "lr: 0.5\n" in (folder.path / "config.yaml").read_text()
+
+
+def test_a_folder_in_the_place_of_the_checkpoint_is_refused(folder):
+    folder.checkpoint.mkdir()
+    with pytest.raises(OutputError, match=r"checkpoint\.pt is a folder"):
+        folder.begin(SETTING, resume=True, overwrite=False)
+
+
 def test_beginning_anew_removes_the_training_that_was_there(folder):
     folder.save(checkpoint())
     folder.save_best(2, {"w": torch.zeros(1)})
     folder.log.write_text('{"step": 1}\n')
-    (folder.path / "tensorboard").mkdir()
     (folder.path / "tensorboard" / "events.out.tfevents.1").touch()
     assert folder.begin(SETTING, resume=False, overwrite=True) is False
     left = {path.name for path in folder.path.rglob("*") if path.is_file()}
@@ -351,6 +416,7 @@ def test_beginning_anew_removes_the_training_that_was_there(folder):
     ],
 )
 def test_another_training_is_not_gone_on_with(folder, other, what):
+    folder.save(checkpoint())
     with pytest.raises(ConfigError, match=rf"different are {what} \("):
         folder.begin(other, resume=True, overwrite=False)
 
@@ -362,6 +428,7 @@ def test_how_often_checkpoints_are_made_may_change(folder):
 
 
 def test_a_training_is_not_overwritten_unasked(folder):
+    folder.save(checkpoint())
     with pytest.raises(OutputError, match="holds a training already"):
         folder.begin(SETTING, resume=False, overwrite=False)
 
@@ -374,8 +441,16 @@ def test_a_folder_of_something_else_is_never_touched(tmp_path, overwrite):
             RunFolder(place).begin(SETTING, resume=False, overwrite=overwrite)
 
 
-@pytest.mark.parametrize("content", ["{", '{"format": 9}', "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", '{"format": 9}', "[]", "[" * 100_000),
+        '{"format": 1, "config": [1], "data_sha256": "", "tower_sha256": ""}',
+        '{"format": 1, "config": {}, "tower_sha256": ""}',
+    ],
+)
 def test_a_training_of_another_version_is_refused(folder, content):
+    folder.save(checkpoint())
     (folder.path / "training.json").write_text(content)
     with pytest.raises(OutputError, match=r"training\.json .*begin anew with --overwrite"):
         folder.begin(SETTING, resume=True, overwrite=False)
@@ -411,6 +486,14 @@ def test_lines_of_steps_that_were_lost_are_cut_off(tmp_path):
     with TrainingLog(path, step=2) as log:
         log.step(told(3, loss=0.7))
     assert [line["cross_entropy"] for line in read_log(path)] == [0.5, 0.5, 0.7]
+
+
+@pytest.mark.parametrize("line", [b"{", b"\xff", b"[1]", b"{}", b'{"step": "a"}', b"[" * 100_000])
+def test_a_damaged_line_of_the_log_is_told_before_any_step(folder, line):
+    folder.save(checkpoint())
+    folder.log.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
+    with pytest.raises(OutputError, match=r"log\.jsonl, line 2 is damaged"):
+        folder.begin(SETTING, resume=True, overwrite=False)
 
 
 def test_a_log_that_is_not_there_is_empty(tmp_path):

@@ -59,6 +59,8 @@ class AuditOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
+        if not 0 <= self.seed < 2**32:  # scikit-learn's range
+            raise ConfigError(f"seed is {self.seed}; it must be 0 to {2**32 - 1}")
         if self.n_bootstrap < 1:
             raise ConfigError(f"n_bootstrap is {self.n_bootstrap}; it must be at least 1")
         if not 1 <= self.workers <= 256:

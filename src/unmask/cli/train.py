@@ -119,12 +119,16 @@ def train(
         "resolution": resolution,
         "patience": patience,
         "seed": seed,
-        **_set(settings or []),
     }
+    flags = {key: value for key, value in flags.items() if value is not None}
+    said = _set(settings or [])
+    elsewhere: dict[str, object] = {"recipe": recipe, "crop_scale": scale, "features": feature}
+    elsewhere["precision"] = None if dtype == "auto" else dtype
+    _once({**flags, **{key: value for key, value in elsewhere.items() if value}}, said)
     command = Command(
         data=data,
         output=output,
-        flags={key: value for key, value in flags.items() if value is not None},
+        flags={**flags, **said},
         file=_file(config),
         scales=tuple(scale or ()),
         features=tuple(tuple(each.split(",")) for each in feature or ()),
@@ -141,7 +145,7 @@ def train(
         revision=revision,
         offline=offline,
     )
-    chosen = recipe or str(command.file.get("recipe", "probe"))
+    chosen = recipe or str(said.get("recipe", command.file.get("recipe", "probe")))
     if chosen == "probe":
         run_probe(command, views=views, whole=compare_whole, resume=resume, kept=kept)
     else:
@@ -162,9 +166,8 @@ def _file(config: Path | None) -> Mapping[str, object]:
 
 def _set(settings: list[str]) -> dict[str, object]:
     """What ``--set`` says, each value read as YAML."""
-    import yaml
-
     from unmask.errors import ConfigError
+    from unmask.train.config_file import parse_yaml
 
     found: dict[str, object] = {}
     for text in settings:
@@ -172,7 +175,21 @@ def _set(settings: list[str]) -> dict[str, object]:
         if not equals:
             raise ConfigError(f"--set {text!r}: expected a name and a value, as lr=0.001")
         try:
-            found[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {text!r}: the value is no YAML; quote it") from error
+            said = {key.strip(): parse_yaml(value)}
+        except ConfigError as error:
+            raise ConfigError(f"--set {text!r}: the value is no YAML ({error}); quote it") from None
+        found = _once(found, said)
     return found
+
+
+def _once(options: Mapping[str, object], said: Mapping[str, object]) -> dict[str, object]:
+    """Both together; neither silently instead of the other.
+
+    Raises:
+        ConfigError: One name is in both.
+    """
+    from unmask.errors import ConfigError
+
+    if twice := sorted({*options} & {*said}):
+        raise ConfigError(f"{twice[0]} is given twice; leave one of the options")
+    return {**options, **said}

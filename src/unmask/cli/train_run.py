@@ -6,11 +6,11 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -80,7 +80,7 @@ def run_probe(command: Command, *, views: int | None, whole: bool, resume: bool,
     """Fit a head to a frozen tower."""
     from unmask.errors import ConfigError
     from unmask.train.card import probe_card
-    from unmask.train.config import checked_keys
+    from unmask.train.config import checked_keys, make_config
     from unmask.train.inputs import resized
     from unmask.train.recipe import train_probe
     from unmask.train.towers import load_tower
@@ -92,32 +92,33 @@ def run_probe(command: Command, *, views: int | None, whole: bool, resume: bool,
         raise ConfigError(f"{', '.join(others)} has no meaning for a probe; name another --recipe")
     if resume or kept == "adapter":
         raise ConfigError("a probe has neither --resume nor --as adapter; name another --recipe")
-    said: dict[str, Any] = {"backbone": "builtin", "faces": "largest", "seed": 0, "batch_size": 32}
-    said |= {**command.file, **command.flags}
-    if said["faces"] == "both":
+    given = {key: value for key, value in command.file.items() if key in _OF_A_PROBE}
+    said = make_config("probe", given, command.flags, where="the file of settings")
+    given |= command.flags
+    if said.faces == "both":
         raise ConfigError(
             "a probe learns from faces or from whole pictures, not from both; name another "
             "--recipe, or --faces largest (--compare-whole measures whole pictures beside it)"
         )
     _check_output(command, command.output)
-    lists = command.features or ((tuple(said["features"]),) if "features" in said else ())
-    given = command.scales or ((said["crop_scale"],) if "crop_scale" in said else ())
-    samples, data_name = command.samples(said["seed"])
+    lists = command.features or ((said.features,) if "features" in given else ())
+    scales = command.scales or ((said.crop_scale,) if "crop_scale" in given else ())
+    samples, data_name = command.samples(said.seed)
     tower, preprocess, source = load_tower(
-        said["backbone"],
+        said.backbone,
         features=list(chain.from_iterable(lists)),
         revision=command.revision,
         offline=command.offline,
         device=command.device,
         dtype=command.dtype,
-        batch_size=said["batch_size"],
+        batch_size=said.batch_size,
         workers=command.workers,
     )
-    probe_options = _probe_options(command, said, lists, given, views=views, whole=whole)
+    probe_options = _probe_options(command, said, lists, scales, views=views, whole=whole)
     probe = train_probe(
         samples,
         tower,
-        resized(preprocess, said.get("resolution"), tower.model.config),
+        resized(preprocess, said.resolution, tower.model.config),
         source,
         probe_options,
         data_name=data_name,
@@ -129,7 +130,7 @@ def run_probe(command: Command, *, views: int | None, whole: bool, resume: bool,
 
 def _probe_options(
     command: Command,
-    said: Mapping[str, Any],
+    said: TrainConfig,
     lists: tuple[tuple[str, ...], ...],
     scales: tuple[float, ...],
     *,
@@ -140,14 +141,14 @@ def _probe_options(
 
     usual = ProbeOptions()
     return ProbeOptions(
-        faces=said["faces"] == "largest",
+        faces=said.faces == "largest",
         scales=scales or usual.scales,
         features=lists,
         strengths=command.strengths or usual.strengths,
         fit=command.fit or usual.fit,
         views=usual.views if views is None else views,
         compare_whole=whole,
-        seed=said["seed"],
+        seed=said.seed,
         license=command.license,
         cache=command.cache,
     )
@@ -164,8 +165,7 @@ def run_finetune(
 ) -> None:
     """Train weights of the tower."""
     from unmask.errors import ConfigError
-    from unmask.train.finetune import FinetuneOptions, finetune
-    from unmask.train.loop import Interrupted
+    from unmask.train.state import RunFolder
 
     if views is not None or whole:
         raise ConfigError(
@@ -177,10 +177,32 @@ def run_finetune(
     if resume and command.overwrite:
         raise ConfigError("--resume and --overwrite contradict each other; give one of them")
     config = _config(command, recipe)
-    folder = command.output.with_name(f"{command.output.name}.training")
-    _check_output(command, command.output)
-    samples, data_name = command.samples(config.seed)
     first = os.environ.get("RANK", "0") == "0"  # of several processes only one speaks
+    run = RunFolder(command.output.with_name(f"{command.output.name}.training"))
+    with run.locked() if first else nullcontext():
+        if resume and run.checkpoint.is_file():
+            command = replace(command, overwrite=True)  # what it wrote itself, when it was finished
+        elif resume and first:
+            sys.stderr.write(
+                f"no checkpoint in {one_line(str(run.path))}: it begins at the first step\n"
+            )
+        _check_output(command, command.output)
+        _finetune(command, config, run.path, first=first, resume=resume, kept=kept)
+
+
+def _finetune(
+    command: Command,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    first: bool,
+    resume: bool,
+    kept: Literal["merged", "adapter"],
+) -> None:
+    from unmask.train.finetune import FinetuneOptions, finetune
+    from unmask.train.loop import Interrupted
+
+    samples, data_name = command.samples(config.seed)
     finetune_options = FinetuneOptions(
         folder=folder,
         cache=command.cache,
@@ -192,7 +214,7 @@ def run_finetune(
         revision=command.revision,
         offline=command.offline,
         resume=resume,
-        overwrite=command.overwrite,
+        overwrite=command.overwrite and not resume,
         adapter=kept == "adapter",
     )
     try:

@@ -202,10 +202,18 @@ def _inject_layernorm(tower: nn.Module) -> None:
 def _inject_lora(tower: nn.Module, tuning: Tuning) -> None:
     import peft
 
+    layers = effort.target_layers(tower, tuning.targets)
+    shapes = (tower.get_parameter(f"{name}.weight").shape for name in layers)
+    widest = max(min(shape) for shape in shapes)
+    if tuning.lora_rank > widest:
+        raise ConfigError(
+            f"lora_rank is {tuning.lora_rank}, and a change of these layers has a rank of "
+            f"{widest} at most; the usual is 8"
+        )
     config = peft.LoraConfig(
         r=tuning.lora_rank,
         lora_alpha=tuning.lora_alpha,  # type: ignore[arg-type]  # PEFT only divides it
-        target_modules=effort.target_layers(tower, tuning.targets),
+        target_modules=layers,
     )
     peft.inject_adapter_in_model(config, tower)
 

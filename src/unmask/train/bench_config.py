@@ -125,11 +125,7 @@ def _of_bench(document: Mapping[str, Any], path: Path) -> Given:
     metric = document.get("metric_scoring", "auc")
     if metric != "auc":
         ignored.append(f"{path}: metric_scoring {metric!r} has no effect: the AUC decides")
-    frames = document.get("frame_num")
-    if isinstance(frames, Mapping) and "train" in frames:
-        values["frames_per_video"] = frames["train"]
-        if "test" in frames:
-            ignored.append(f"{path}: frame_num.test has no effect: validation takes all frames")
+    values |= _frames(document.get("frame_num"), path, ignored)
     values |= _augmentation(document, path, ignored)
     return Given(values, tuple(ignored))
 
@@ -140,7 +136,13 @@ def _recipe(document: Mapping[str, Any], path: Path) -> dict[str, object]:
     if name not in _MODELS:
         raise ConfigError(f"{path}: model_name is {name!r}. {near_names(str(name), _MODELS)}")
     found: dict[str, object] = {"recipe": "effort"}
-    if name == "huggingface_clip" and not document.get("use_svd", False):
+    residual = document.get("use_svd", name == "effort")
+    if not isinstance(residual, bool) or (name == "effort" and not residual):
+        raise ConfigError(
+            f"{path}: use_svd is {residual!r}; expected true or false without quotes, and true of "
+            "the model effort, which is the residual"
+        )
+    if not residual:
         found["recipe"] = "probe"
     elif "svd_rank" in document:
         found["keep"] = document["svd_rank"]
@@ -149,9 +151,24 @@ def _recipe(document: Mapping[str, Any], path: Path) -> dict[str, object]:
     return found
 
 
+def _frames(section: object, path: Path, ignored: list[str]) -> dict[str, object]:
+    if section is None:
+        return {}
+    if not isinstance(section, Mapping) or not {*section} <= {"train", "test"}:
+        raise ConfigError(f"{path}: frame_num is {section!r}; 'train' and 'test' were expected")
+    if "test" in section:
+        ignored.append(f"{path}: frame_num.test has no effect: validation takes all frames")
+    return {"frames_per_video": section["train"]} if "train" in section else {}
+
+
 def _augmentation(document: Mapping[str, Any], path: Path, ignored: list[str]) -> dict[str, object]:
     section = document.get("data_aug")
-    if document.get("use_data_augmentation") is False:
+    used = document.get("use_data_augmentation", True)
+    if not isinstance(used, bool):
+        raise ConfigError(
+            f"{path}: use_data_augmentation is {used!r}; expected true or false, without quotes"
+        )
+    if not used:
         if section is not None:
             ignored.append(f"{path}: data_aug has no effect: use_data_augmentation is false")
         return {"augmentation": "none"}
@@ -168,7 +185,7 @@ def _in_our_words(section: object, path: Path) -> str:
     if not isinstance(section, Mapping):
         raise ConfigError(f"{path}: data_aug is {section!r}; keys such as flip_prob were expected")
     known = (*_CHANCES, *_EITHER_WAY, *_ENDS)
-    for key in section:
+    for key in map(str, section):
         if key not in known:
             raise ConfigError(f"{path}: data_aug.{key} is not known. {near_names(key, known)}")
     ends = {key: _ends(value, f"{path}: data_aug.{key}") for key, value in section.items()}
@@ -208,7 +225,12 @@ def _optimizer(section: object, path: Path, ignored: list[str]) -> dict[str, obj
     if not isinstance(section, Mapping) or kind not in ("adam", "sgd"):
         raise ConfigError(f"{path}: optimizer is {section!r}; a type adam or sgd was expected")
     found: dict[str, object] = {"optimizer": kind}
-    for key, value in (section.get(kind) or {}).items():
+    options = section.get(kind) or {}
+    if not isinstance(options, Mapping):
+        raise ConfigError(
+            f"{path}: optimizer.{kind} is {options!r}; names and values such as lr were expected"
+        )
+    for key, value in options.items():
         if key in _OPTIMIZER:
             found[_OPTIMIZER[key]] = value
         elif key == "amsgrad" and value is False:

@@ -168,6 +168,7 @@ class TrainConfig:
         for name in _CHOICES:
             _check_choice(name, getattr(self, name))
         parse_augmentation(self.augmentation)
+        _check_lists(self)
         _check_together(self)
 
     def tuning(self) -> Tuning:
@@ -187,7 +188,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "self_blended": (0, 1),
     "composites": (0, 1),
     "epochs": (_TINY, 100_000),
-    "steps": (1, math.inf),
+    "steps": (1, 1_000_000_000),
     "batch_size": (1, 100_000),
     "accumulation": (1, 100_000),
     "evaluations_per_epoch": (1, 1000),
@@ -303,6 +304,10 @@ def checked_keys(given: Mapping[str, object], where: str) -> None:
             raise ConfigError(f"{where}: {name!r} is not known. {near_names(name, known)}")
 
 
+_SHOWN = 200
+"""Characters of a refused value that a message repeats."""
+
+
 @cache
 def _hints() -> Mapping[str, Any]:
     return get_type_hints(TrainConfig)
@@ -315,11 +320,14 @@ def _typed(given: Mapping[str, object], where: str) -> dict[str, Any]:
     checked_keys(given, where)
     typed: dict[str, Any] = {}
     for name, value in given.items():
+        hint, shown = _hints()[name], repr(value)[:_SHOWN]
+        if isinstance(value, bool) and hint is not bool:  # pydantic takes true as 1
+            raise ConfigError(f"{where}: {name} is {shown}; true and false are no value for it")
         try:
-            typed[name] = TypeAdapter(_hints()[name]).validate_python(value)
+            typed[name] = TypeAdapter(hint).validate_python(value)
         except ValidationError as error:
             expected = " or ".join(dict.fromkeys(one["msg"] for one in error.errors()))
-            raise ConfigError(f"{where}: {name} is {value!r}: {expected}") from error
+            raise ConfigError(f"{where}: {name} is {shown}: {expected}") from error
     return typed
 
 
@@ -368,5 +376,15 @@ def _check_together(config: TrainConfig) -> None:
             f"self_blended is {config.self_blended} and composites {config.composites}; both are "
             "shares of the fakes and make 1 together at most"
         )
-    if config.std is not None and min(config.std) <= 0:
-        raise ConfigError(f"std is {config.std}; each must be above 0")
+
+
+def _check_lists(config: TrainConfig) -> None:
+    """Refuse a mean, a deviation or features that nothing can be computed with."""
+    for name, low, high in (("mean", 0.0, 1.0), ("std", 1e-3, 10.0)):
+        triple = getattr(config, name)
+        if triple is not None and not all(low <= value <= high for value in triple):
+            raise ConfigError(f"{name} is {triple}; each must be {_range(low, high)}")
+    if len(set(config.features)) != len(config.features) or not config.features:
+        raise ConfigError(
+            f"features are {', '.join(config.features) or 'none'}; name at least one, each once"
+        )

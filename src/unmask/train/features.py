@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -79,25 +81,40 @@ class Features:
 class Rows:
     """Rows of one feature on disk: float16, memory-mapped, one per content hash.
 
-    Two files that only ever grow: ``rows.f16`` and ``keys.txt``, a key once its row is complete.
-    A process that dies in between leaves a row without key, which is written over.
+    Two files that only ever grow: ``rows.f16`` and ``keys.txt``, a line once its row is complete:
+    the content hash and the CRC-32 of the row. A process that dies in between leaves a row without
+    a line, which is written over. A row or a line that is damaged counts as not there.
     """
 
-    _KEY_BYTES = 65  # 64 hexadecimal digits and a line end
+    _LINE = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{8})\n")
+    _LINE_BYTES = 74
 
     def __init__(self, folder: Path, width: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._keys_path, self._rows_path = folder / "keys.txt", folder / "rows.f16"
         self.width = width
-        text = self._keys_path.read_text("ascii") if self._keys_path.exists() else ""
-        keys = text.split("\n")[:-1]
-        if len(text) > len(keys) * self._KEY_BYTES:  # a key cut short by a dying process
-            os.truncate(self._keys_path, len(keys) * self._KEY_BYTES)
-        self._index = {key: row for row, key in enumerate(keys)}
+        lines = self._keys_path.read_bytes() if self._keys_path.exists() else b""
+        whole = self._rows_path.stat().st_size // (2 * width) if self._rows_path.exists() else 0
+        self._count = min(len(lines) // self._LINE_BYTES, whole)
+        if len(lines) > self._count * self._LINE_BYTES:  # cut short by a dying process
+            os.truncate(self._keys_path, self._count * self._LINE_BYTES)
+        self._map: npt.NDArray[np.float16] | None = None
+        self._index: dict[str, tuple[int, int]] = {}
+        for row in range(self._count):
+            start = row * self._LINE_BYTES
+            line = self._LINE.fullmatch(lines, start, start + self._LINE_BYTES)
+            if line is not None:
+                self._index[line[1].decode()] = row, int(line[2], 16)
 
     def __contains__(self, key: str) -> bool:
-        """Whether the picture of that content hash has its row."""
-        return key in self._index
+        """Whether the picture of that content hash has its row, undamaged."""
+        if key not in self._index:
+            return False
+        row, checksum = self._index[key]
+        if zlib.crc32(self._mapped()[row].tobytes()) == checksum:
+            return True
+        del self._index[key]
+        return False
 
     def add(self, keys: Sequence[str], rows: npt.NDArray[np.float32]) -> None:
         """Append rows ``(len(keys), width)``.
@@ -113,20 +130,26 @@ class Rows:
                 "holds (65504); take another feature, or check the weights"
             )
         with self._rows_path.open("r+b" if self._rows_path.exists() else "w+b") as file:
-            file.seek(len(self._index) * self.width * 2)
+            file.seek(self._count * self.width * 2)
             file.write(stored.tobytes())
+        checksums = [zlib.crc32(row.tobytes()) for row in stored]
         with self._keys_path.open("a", encoding="ascii", newline="\n") as file:
-            file.writelines(f"{key}\n" for key in keys)
-        for key in keys:
-            self._index[key] = len(self._index)
+            file.writelines(f"{key} {crc:08x}\n" for key, crc in zip(keys, checksums, strict=True))
+        for key, checksum in zip(keys, checksums, strict=True):
+            self._index[key] = self._count, checksum
+            self._count += 1
 
     def take(self, keys: Sequence[str]) -> npt.NDArray[np.float32]:
-        """The rows of these keys, ``(len(keys), width)``."""
+        """The rows of these keys, ``(len(keys), width)``; each must be among them."""
         if not keys:
             return np.empty((0, self.width), np.float32)
-        shape = (len(self._index), self.width)
-        rows = np.memmap(self._rows_path, np.float16, mode="r", shape=shape)
-        return np.asarray(rows[[self._index[key] for key in keys]], np.float32)
+        return np.asarray(self._mapped()[[self._index[key][0] for key in keys]], np.float32)
+
+    def _mapped(self) -> npt.NDArray[np.float16]:
+        if self._map is None or len(self._map) < self._count:
+            shape = (self._count, self.width)
+            self._map = np.memmap(self._rows_path, np.float16, mode="r", shape=shape)
+        return self._map
 
 
 def features_of(
@@ -280,6 +303,6 @@ def _store_name(tower: Tower, stage: Stage, view: int, seed: int) -> str:
         "preprocess": stage.preprocess.describe(),
         "view": [view, seed] if view else 0,
         "unmask": __version__,
-        "format": 1,
+        "format": 2,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from unmask.errors import ConfigError
+from unmask.errors import ConfigError, FaceError
+from unmask.files import one_line
 from unmask.train.config import TrainConfig
 from unmask.train.crops import Crops
 from unmask.train.pictures.composite import composed
@@ -29,8 +30,8 @@ _NO_POINTS = np.empty((0, 2), np.float32)
 def forge_of(crops: Crops, config: TrainConfig) -> Forge:
     """The function that makes pseudo-fakes, by ``self_blended`` and ``composites``.
 
-    The function raises :class:`~unmask.errors.FaceError` for a crop whose landmarks are missing or
-    outside of it.
+    The function raises :class:`~unmask.errors.FaceError` for a crop whose landmarks are missing,
+    outside of it, or so near to each other that there is nothing to blend; it names the file.
 
     Raises:
         ConfigError: If composites are asked for and there is no second person among the reals.
@@ -39,6 +40,16 @@ def forge_of(crops: Crops, config: TrainConfig) -> Forge:
     donors = _donors(crops) if share else {}
 
     def forge(index: int, rng: np.random.Generator) -> Image:
+        try:
+            return made(index, rng)
+        except FaceError as error:
+            raise FaceError(
+                f"no pseudo-fake can be made of {one_line(crops.samples[index].source)}: {error} "
+                "Take that file out, or give a smaller crop_scale, a larger resolution, or "
+                "self_blended 0 and composites 0."
+            ) from error
+
+    def made(index: int, rng: np.random.Generator) -> Image:
         crop = crops[index]
         points = _NO_POINTS if crop.landmarks is None else crop.landmarks
         if share and (share == 1 or rng.random() < share):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from unmask.errors import OutputError
 from unmask.files import replacing, valid_text
 from unmask.train.selection import Evaluation
 
@@ -109,8 +110,23 @@ class TrainingLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log; none where there is no file, and none that was cut short."""
+    """The whole lines of a log; none where there is no file, and none that was cut short.
+
+    Raises:
+        OutputError: If a line is damaged.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    found = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        if not line:
+            continue
+        try:
+            found.append({**json.loads(line)})
+            if type(found[-1]["step"]) is not int:
+                raise TypeError("step")
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise OutputError(
+                f"{path}, line {number} is damaged; remove it, or begin anew with --overwrite"
+            ) from error
+    return found

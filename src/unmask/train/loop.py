@@ -30,7 +30,7 @@ from unmask.train.optimizer import Plan, RunningMean, lr_factor, new_optimizer, 
 from unmask.train.place import deterministic, everyone, reseed, share_of, stop_asked
 from unmask.train.probe import Validation
 from unmask.train.selection import Evaluation, Selection
-from unmask.train.state import Checkpoint, RunFolder
+from unmask.train.state import Checkpoint, RunFolder, refuse_unlike
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -134,7 +134,7 @@ def fit(
     if not place.is_main_process:  # the weights that are kept are in its folder alone
         pass
     elif best is not None:
-        put(training.parameters, folder.load_best(best.step))
+        put(training.parameters, folder.load_best(best.step, training.parameters))
     elif training.mean is not None:
         put(training.parameters, training.mean.mean)
     model.eval()
@@ -325,14 +325,34 @@ def _restore(training: _Training, folder: RunFolder) -> None:
         CorruptWeights: If it is damaged, or does not fit the model.
     """
     found = folder.load(training.place.device)
-    if set(found.parameters) != set(training.parameters):
+    done = [found.step, *(one.step for one in found.selection.evaluations)]
+    if max(done) > training.plan.steps:
         raise CorruptWeights(
-            f"{folder.checkpoint} holds other weights than this training changes; begin anew with "
-            "--overwrite"
+            f"{folder.checkpoint} is damaged: it stands at step {max(done)} of a training of "
+            f"{training.plan.steps}; begin anew with --overwrite"
         )
+    refuse_unlike(found.parameters, training.parameters, folder.checkpoint)
     put(training.parameters, found.parameters)
-    groups = training.optimizer.state_dict()["param_groups"]
-    training.optimizer.load_state_dict({**found.optimizer, "param_groups": groups})
-    if training.mean is not None and found.mean is not None:
-        training.mean.mean = dict(found.mean)
+    _restore_optimizer(training.optimizer, found.optimizer, folder)
+    if training.mean is not None:
+        refuse_unlike(found.mean, training.parameters, folder.checkpoint)
+        training.mean.mean = dict(found.mean or {})
     training.selection, training.step = found.selection, found.step
+
+
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, state: Mapping[str, Any], folder: RunFolder
+) -> None:
+    """Give it the state of the checkpoint; the settings follow from the configuration."""
+    groups = optimizer.state_dict()["param_groups"]
+    try:
+        optimizer.load_state_dict({**state, "param_groups": groups})
+        for parameter, values in optimizer.state.items():
+            for value in values.values():
+                if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
+                    raise ValueError(f"{tuple(value.shape)} in place of {tuple(parameter.shape)}")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorruptWeights(
+            f"{folder.checkpoint} is damaged: its optimiser does not fit ({error}); begin anew "
+            "with --overwrite"
+        ) from error

@@ -78,6 +78,11 @@ class ProbeOptions:
             raise ConfigError(f"views is {self.views}; it must be 0 to 100 (2 is usual)")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}; it must be at least 0")
+        for names in self.features:
+            if not names or len(set(names)) != len(names):
+                raise ConfigError(
+                    f"features are {', '.join(names) or 'none'}; name at least one, each once"
+                )
         if not self.scales or not min(self.scales) > 0:
             raise ConfigError(f"scales are {self.scales}; each must be above 0 (1.3 is usual)")
 

@@ -10,12 +10,14 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -24,9 +26,10 @@ from unmask.errors import ConfigError, CorruptWeights, OutputError
 from unmask.files import replacing
 from unmask.train.config import TrainConfig
 from unmask.train.config_file import to_yaml
+from unmask.train.logs import read_log
 from unmask.train.selection import Selection
 
-__all__ = ["Checkpoint", "RunFolder", "Setting"]
+__all__ = ["Checkpoint", "RunFolder", "Setting", "refuse_unlike"]
 
 _FORMAT = 1
 _MAY_CHANGE = frozenset({"checkpoint_steps"})
@@ -108,12 +111,43 @@ class RunFolder:
         """The latest checkpoint."""
         return self.path / "checkpoint.pt"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder while a training writes to it.
+
+        Raises:
+            OutputError: If another training does, or no file can be made beside it.
+        """
+        path = self.path.with_name(f".{self.path.name}.lock")
+        lock = FileLock(path, timeout=0)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
+            raise OutputError(
+                f"{self.path} is in use by another training; wait for its end, or name another "
+                "output"
+            ) from error
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be made ({error}); name another output"
+            ) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # a system that keeps open files: it stays, and harms nobody
+                path.unlink()
+            lock.release()
+
     def begin(self, setting: Setting, *, resume: bool, overwrite: bool) -> bool:
         """Make the folder ready; whether there is a checkpoint to go on from.
 
+        A training that ended before its first checkpoint has nothing to go on from, and nothing
+        that would be lost: it begins anew.
+
         Raises:
-            OutputError: If a training is there and neither is asked for, or the folder holds
-                something else.
+            OutputError: If a training is there and neither is asked for, the folder holds
+                something else, its log is damaged, or it cannot be written.
             ConfigError: If the training to go on with is another one.
         """
         found = self.path / "training.json"
@@ -122,24 +156,37 @@ class RunFolder:
                 raise OutputError(
                     f"{self.path} holds something else than a training; name another output"
                 )
-        elif found.is_file() and resume:
+        elif self.checkpoint.is_dir():
+            raise OutputError(f"{self.checkpoint} is a folder, not a checkpoint; remove it")
+        elif self.checkpoint.is_file() and resume:
             setting.refuse_other(_read_json(found), self.path)
-            return self.checkpoint.is_file()
-        elif found.is_file() and not overwrite:
+            read_log(self.log)  # so that a damaged one is refused before any step
+            return True
+        elif self.checkpoint.exists() and not overwrite:
             raise OutputError(
                 f"{self.path} holds a training already; go on with it by --resume, or begin anew "
                 "with --overwrite"
             )
+        try:
+            self._clear(setting)
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be written ({error}); name another output"
+            ) from error
+        return False
+
+    def _clear(self, setting: Setting) -> None:
+        """Leave nothing of a training that was there before."""
         self.path.mkdir(parents=True, exist_ok=True)
         for old in (self.log, self.checkpoint, *self.path.glob("best-*.safetensors")):
             old.unlink(missing_ok=True)
+        (self.path / "tensorboard").mkdir(exist_ok=True)
         for old in self.path.glob("tensorboard/events.out.*"):
             old.unlink()
         with replacing(self.path / "config.yaml") as file:
             file.write(to_yaml(setting.config))
-        with replacing(found) as file:
+        with replacing(self.path / "training.json") as file:
             json.dump({"format": _FORMAT, **setting.to_dict()}, file, indent=2)
-        return False
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the latest checkpoint, and remove weights that are not the best any more."""
@@ -182,6 +229,10 @@ class RunFolder:
             stored = torch.load(self.checkpoint, map_location=device, weights_only=True)
             if stored["format"] != _FORMAT:
                 raise KeyError("format")
+            if type(stored["step"]) is not int or stored["step"] < 0:
+                raise ValueError(f"step {stored['step']!r}")
+            if not isinstance(stored["optimizer"]["state"], dict):
+                raise TypeError("no state of an optimiser")
             return Checkpoint(
                 step=stored["step"],
                 parameters=stored["parameters"],
@@ -204,25 +255,50 @@ class RunFolder:
         tensors = {name: value.detach().cpu().contiguous() for name, value in parameters.items()}
         try:
             save_file(tensors, part)
+            part.chmod((self.path / "training.json").stat().st_mode)  # it keeps it from others
             part.replace(self._best(step))
         finally:
             part.unlink(missing_ok=True)
 
-    def load_best(self, step: int) -> dict[str, Tensor]:
+    def load_best(self, step: int, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights of the best step.
 
+        Args:
+            step: Of the best evaluation.
+            like: What trains, by name: the file must hold the same names and shapes.
+
         Raises:
-            CorruptWeights: If the file is damaged or gone.
+            CorruptWeights: If the file is damaged, gone, or of another training.
         """
         try:
-            return load_file(self._best(step))
+            found = load_file(self._best(step))
         except (SafetensorError, OSError) as error:
             raise CorruptWeights(
                 f"{self._best(step)} is damaged or gone ({error}); begin anew with --overwrite"
             ) from error
+        refuse_unlike(found, like, self._best(step))
+        return found
 
     def _best(self, step: int) -> Path:
         return self.path / f"best-{step}.safetensors"
+
+
+def refuse_unlike(found: object, expected: Mapping[str, Tensor], where: Path) -> None:
+    """Nothing, if these are tensors of the same names and shapes.
+
+    Raises:
+        CorruptWeights: They are not.
+    """
+    if isinstance(found, Mapping) and {*found} == {*expected}:
+        alike = (
+            isinstance(value, Tensor) and value.shape == expected[name].shape
+            for name, value in found.items()
+        )
+        if all(alike):
+            return
+    raise CorruptWeights(
+        f"{where} holds other weights than this training changes; begin anew with --overwrite"
+    )
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:
@@ -234,10 +310,14 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputError(
             f"{path} cannot be read ({error}); begin anew with --overwrite"
         ) from error
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         raise OutputError(f"{path} is of another version; begin anew with --overwrite")
+    kinds = {"config": dict, "data_sha256": str, "tower_sha256": str}
+    for name, kind in kinds.items():
+        if not isinstance(values.get(name), kind):
+            raise OutputError(f"{path} is damaged: no {name}; begin anew with --overwrite")
     return values
