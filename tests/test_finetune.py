@@ -167,6 +167,7 @@ def test_the_folders_tell_how_it_came_about(short):
     for part in ("# Mine", "Made up.", "low-rank changes", "| b | 3 | 3 | video |", "recipe: lora",
                  "1 samples were left out", f"step {record['chosen_step']}"):  # fmt: skip
         assert part in card
+    assert "made of the reals" not in card
     run = output.with_name("mine.training")
     assert "lora_rank: 8" in (run / "config.yaml").read_text(encoding="utf-8")
     page = (run / "training.html").read_text(encoding="utf-8")
@@ -319,6 +320,7 @@ def test_the_card_tells_how_whole_pictures_are_read(learnt_from_both):
     _, text = card.split(f"Temperature of whole pictures {whole.temperature:.3f}.")
     assert f"`fpr50`: fake from P(fake) {whole.operating_points[0].fake_at:.3f}" in text
     assert "portraits" in card
+    assert card.count("- none") == 0
     assert "faces only" not in card
 
 
@@ -500,6 +502,30 @@ def test_a_refused_training_does_not_stand_in_the_way(train, tmp_path):
     assert wrong.code == 2
     assert "lora_rank is 1000, and a change of these layers has a rank of 32 at most" in wrong.err
     assert train("-o", tmp_path / "mine", *SHORT, "--steps", 1).code == 0
+
+
+def test_the_card_tells_what_was_frozen_and_what_was_forged(tower, astronaut, cli, tmp_path):
+    for number in range(8):
+        face = astronaut[: 300 + number, 80:380]
+        write_picture(tmp_path / "set" / "real" / f"{number}.png", face)
+        write_picture(tmp_path / "set" / "fake" / f"{number}.png", face // 2 + 60)
+    outcome = cli(
+        *arguments_of(tmp_path / "set", tower, tmp_path / "cache"), "--faces", "largest", "-o",
+        tmp_path / "mine", "--recipe", "full", "--batch-size", 4, "--steps", 1, "--set",
+        "frozen_blocks=1", "--set", "composites=0.5", "--set", "self_blended=0.25", "--set",
+        "warmup_epochs=0",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "warm-up" not in outcome.err
+    card = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
+    assert "all of its weights but those of the first 1 blocks" in card
+    assert "25% faces blended with themselves and 50% faces with parts of another one" in card
+
+
+def test_a_warm_up_longer_than_the_training_is_told(train, tmp_path):
+    outcome = train("-o", tmp_path / "mine", *SHORT, "--steps", 1, "--set", "warmup_epochs=1")
+    assert outcome.code == 0
+    assert "the warm-up takes 3 steps and the training 1: the learning rate never" in outcome.err
 
 
 def test_a_recipe_may_be_set_like_any_setting(train, tmp_path):

@@ -782,7 +782,10 @@ def train(cli, data, tinyclip, tmp_path):
 def test_training_writes_a_detector_that_tells_the_classes_apart(train, cli, data, tmp_path):
     outcome = train("-o", tmp_path / "mine", "--views", 1)
     assert outcome.code == 0
-    *warnings, left_out, wrote = outcome.err.splitlines()
+    lines = outcome.err.splitlines()
+    begun = [line for line in lines if line.startswith("features, ")]
+    assert begun[0] == "features, whole picture: 39 items"
+    *warnings, left_out, wrote = (line for line in lines if line not in begun)
     assert [left_out, wrote] == [
         f"left out: {data / 'real' / 'damaged.png'} (damaged)", f"wrote {tmp_path / 'mine'}",
     ]  # fmt: skip
@@ -989,6 +992,12 @@ def test_the_card_has_a_dash_where_altered_copies_left_no_faces(train, tmp_path)
     card = probe_card(probe, name="x", terms="y", command="z")
     assert "| a | 2 | 2 | picture | 0.900 | - |" in card
     assert "| b | 2 | 2 | picture | 0.800 | 0.700 |" in card
+    assert "Of a, b there are fewer than 20 reals" in card
+    assert "The tower began as that of `tinyclip`: the terms of its weights" in card
+    enough = Validation((Row("a", 20, 2, 0.9, False),), 0.5)
+    card = probe_card(replace(probe, chosen=replace(chosen, validation=enough, altered=None)),
+                      name="x", terms="y", command="z")  # fmt: skip
+    assert "fewer than" not in card
 
 
 def test_features_without_samples_have_no_rows():

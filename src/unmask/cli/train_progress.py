@@ -62,7 +62,7 @@ class _Shown:
             self._auc = f"  val AUC {evaluation.score:.3f}"
         left = (step.steps - step.step) * step.crops / self._rate
         return (
-            f"loss {self._loss:.4f}  lr {step.lr:.2g}  {self._rate:.1f} crops/s  "
+            f"mean loss {self._loss:.4f}  lr {step.lr:.2g}  {self._rate:.1f} crops/s  "
             f"left {_clock(left)}{self._auc}"
         )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from unmask.cli.progress import progress
+from unmask.cli.progress import stage
 from unmask.cli.train_progress import step_report
 from unmask.files import one_line, replacing, valid_text
 
@@ -65,8 +65,9 @@ class Command:
 
     @property
     def line(self) -> str:
-        """As it was typed."""
-        return valid_text(shlex.join(["unmask", *sys.argv[1:]]))
+        """As it was typed, from the beginning on."""
+        typed = (each for each in sys.argv[1:] if each != "--resume")
+        return valid_text(shlex.join(["unmask", *typed]))
 
     def samples(self, seed: int) -> tuple[list[Sample], str]:
         """The samples, and what thresholds say they come from."""
@@ -122,7 +123,7 @@ def run_probe(command: Command, *, views: int | None, whole: bool, resume: bool,
         source,
         probe_options,
         data_name=data_name,
-        progress=progress,
+        progress=stage,
     )
     card = probe_card(probe, name=command.name, terms=command.terms, command=command.line)
     _write_probe(command, probe, card)
@@ -223,14 +224,15 @@ def _finetune(
                 samples,
                 config,
                 finetune_options,
-                progress=progress if first else _silent,
+                progress=stage if first else _silent,
                 report=report,
             )
     except Interrupted:
         if first:
             _write_page(folder, command.name, config)
-            again = command.line if resume else f"{command.line} --resume"
-            sys.stderr.write(f"a checkpoint is in {one_line(str(folder))}; go on with: {again}\n")
+            sys.stderr.write(
+                f"a checkpoint is in {one_line(str(folder))}; go on with: {command.line} --resume\n"
+            )
         raise
     if trained is not None:
         _write_page(folder, command.name, config)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from unmask.models.configuration import DetectorSpec, Recipe
+from unmask.train.config import TrainConfig
 from unmask.train.config_file import to_yaml
 from unmask.train.finetune import Finetuned
 from unmask.train.probe import Validation
@@ -14,6 +15,9 @@ from unmask.types import OperatingPoint
 
 __all__ = ["finetuned_card", "probe_card"]
 
+_RECALL = "share of fakes found at 5 % false alarms"
+_REALS_FOR_5 = 20
+"""One of so many is 5 %."""
 _RECIPES: Mapping[Recipe, str] = {
     "probe": "its head alone was trained",
     "effort": "the smallest singular directions of its attention projections were trained (Effort, "
@@ -44,7 +48,7 @@ def probe_card(probe: Probe, *, name: str, terms: str, command: str) -> str:
                 _table(probe),
                 _notes(probe, spec),
                 "## Data and terms",
-                _of_data(probe.counts, len(probe.left_out), terms),
+                _of_data(spec, probe.counts, len(probe.left_out), terms),
                 "## What it cannot do",
                 _limits(spec),
                 "## Reproduce",
@@ -68,7 +72,7 @@ def finetuned_card(trained: Finetuned, *, name: str, terms: str, command: str) -
                 _rows(trained.validation),
                 _choice(trained),
                 "## Data and terms",
-                _of_data(trained.counts, len(trained.left_out), terms),
+                _of_data(spec, trained.counts, len(trained.left_out), terms, trained.config),
                 "## What it cannot do",
                 _limits(spec),
                 "## Reproduce",
@@ -97,10 +101,14 @@ def _what(spec: DetectorSpec) -> str:
 
 def _what_was_trained(trained: Finetuned) -> str:
     spec = trained.model.spec
-    return (
-        f"A vision tower ({_tower(spec)}) with a linear head; {_RECIPES[trained.config.recipe]}. "
-        f"{_input(spec)}"
-    )
+    config = trained.config
+    changed = _RECIPES[config.recipe]
+    if config.frozen_blocks:
+        changed = (
+            f"all of its weights but those of the first {config.frozen_blocks} blocks, and of what "
+            "comes before them, were trained"
+        )
+    return f"A vision tower ({_tower(spec)}) with a linear head; {changed}. {_input(spec)}"
 
 
 def _tower(spec: DetectorSpec) -> str:
@@ -129,8 +137,20 @@ def _rows(validation: Validation) -> str:
         unit = "video" if row.by_video else "picture"
         lines.append(f"| {row.dataset} | {row.n_real} | {row.n_fake} | {unit} | {row.auc:.3f} |")
     lines.append(_last("mean AUC", [validation.macro_auc]))
-    lines.append(_last("share of fakes found at 5 % false alarms", [_recall(validation)]))
-    return "\n".join(lines)
+    lines.append(_last(_RECALL, [validation.recall_at_fpr5]))
+    return "\n".join([*lines, *_few_reals(validation)])
+
+
+def _few_reals(validation: Validation) -> list[str]:
+    """A note on the share of fakes that are found, if it was measured on too few reals."""
+    few = [row.dataset for row in validation.rows if row.n_real < _REALS_FOR_5]
+    if not few:
+        return []
+    return [
+        "",
+        f"Of {', '.join(few)} there are fewer than {_REALS_FOR_5} reals, so 5 % of them cannot be "
+        "told from none: the share found is that without a false alarm.",
+    ]
 
 
 def _choice(trained: Finetuned) -> str:
@@ -139,13 +159,15 @@ def _choice(trained: Finetuned) -> str:
         "the weights of the last step were kept"
         if best is None
         else (
-            f"those after step {best.step} were kept, the best by mean AUC of "
-            f"{len(trained.selection.evaluations)} evaluations on these same validation samples, "
-            "so the numbers are slightly optimistic"
+            f"those after step {best.step} were kept, the best by mean AUC of all evaluations "
+            f"({len(trained.selection.evaluations)}) on these same validation samples, so the "
+            "numbers are slightly optimistic"
         )
     )
     return (
-        f"Frames of one video count once, by their mean. Of the weights {kept}.\n\n"
+        "Frames of one video count once, by their mean; the crop of each picture is scored, "
+        "where a scan takes the most suspicious of several faces. "
+        f"Of the weights {kept}.\n\n"
         f"{_reading(spec, trained.points_left_out)}"
     )
 
@@ -160,11 +182,11 @@ def _reading(spec: DetectorSpec, left_out: Sequence[str]) -> str:
         )
     parts = [
         f"Temperature of faces {spec.temperature:.3f}. Operating points of faces:",
-        _points(spec.operating_points),
+        _points(spec.operating_points) or "- none",
         f"Temperature of whole pictures {whole.temperature:.3f}. Operating points of whole "
         "pictures:",
-        _points(whole.operating_points),
-        _points((), left_out),
+        _points(whole.operating_points) or "- none",
+        f"Left out:\n\n{_points((), left_out)}" if left_out else "",
     ]
     return "\n\n".join(filter(None, parts))
 
@@ -182,10 +204,8 @@ def _table(probe: Probe) -> str:
         unit = "video" if row.by_video else "picture"
         lines.append(f"| {row.dataset} | {row.n_real} | {row.n_fake} | {unit} | {cells} |")
     lines.append(_last("mean AUC", [found.macro_auc for _, found in columns]))
-    lines.append(
-        _last("share of fakes found at 5 % false alarms", [_recall(found) for _, found in columns])
-    )
-    return "\n".join(lines)
+    lines.append(_last(_RECALL, [found.recall_at_fpr5 for _, found in columns]))
+    return "\n".join([*lines, *_few_reals(probe.chosen.validation)])
 
 
 def _auc(found: Validation, dataset: str) -> str:
@@ -195,10 +215,6 @@ def _auc(found: Validation, dataset: str) -> str:
 
 def _last(name: str, values: list[float]) -> str:
     return f"| {name} | | | | " + " | ".join(f"{value:.3f}" for value in values) + " |"
-
-
-def _recall(validation: Validation) -> float:
-    return validation.recall_at_fpr5
 
 
 def _notes(probe: Probe, spec: DetectorSpec) -> str:
@@ -232,12 +248,31 @@ def _points(points: Sequence[OperatingPoint], left_out: Sequence[str] = ()) -> s
     return "\n".join([*found, *(f"- {sentence}" for sentence in left_out)])
 
 
-def _of_data(counts: Mapping[str, int], left: int, terms: str) -> str:
+def _of_data(
+    spec: DetectorSpec,
+    counts: Mapping[str, int],
+    left: int,
+    terms: str,
+    config: TrainConfig | None = None,
+) -> str:
     listed = "\n".join(f"- {name}: {count}" for name, count in counts.items())
-    return (
-        f"{terms}\n\nSamples with a crop (part/data set/class):\n\n{listed}\n\n"
-        f"{left} samples were left out: they gave no crop, or their bytes are in validation too."
-    )
+    paragraphs = [
+        terms,
+        f"Samples with a crop (part/data set/class):\n\n{listed}",
+        f"{left} samples were left out: they gave no crop, or their bytes are in validation too.",
+    ]
+    if spec.backbone_source is not None:
+        paragraphs.insert(
+            1,
+            f"The tower began as that of `{spec.backbone_source.id}`: the terms of its weights, "
+            "and of what these learnt from, hold for this detector too.",
+        )
+    if config is not None and config.self_blended + config.composites:
+        kinds = {"faces blended with themselves": config.self_blended}
+        kinds["faces with parts of another one"] = config.composites
+        made = " and ".join(f"{share:.0%} {kind}" for kind, share in kinds.items() if share)
+        paragraphs.append(f"Of the fake faces shown in training, {made} were made of the reals.")
+    return "\n\n".join(paragraphs)
 
 
 def _limits(spec: DetectorSpec) -> str:
@@ -248,11 +283,9 @@ def _limits(spec: DetectorSpec) -> str:
         "a strong filter can pass as real.\n"
         "- A score is a likelihood under the validation mix above, not proof. P(fake) shifts with "
         "other shares of fakes and other picture quality; calibrate on data of your own.\n"
-        "- Hand-made composites of parts of a face are close to chance for it where the table "
-        "says so.\n"
         "- Where a network and labelled data are at hand, a larger tower sees more: `unmask train "
         "DATA -o DIR --backbone openai/clip-vit-large-patch14`. A published, fine-tuned CLIP "
-        "detector in this format is to be preferred to a probe on a small tower."
+        "detector in this format is to be preferred to one on a small tower."
     )
 
 

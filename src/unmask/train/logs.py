@@ -28,7 +28,7 @@ class Step:
     losses: Mapping[str, float]
     """The weighted parts by name; their sum is minimised."""
     lr: float
-    """Of the first group of weights."""
+    """Of weights without a rate of their own (``head_lr``, ``layer_decay``)."""
     gradient_norm: float
     """Before it is clipped."""
     seconds: float

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from unmask.errors import CorruptWeights
+from unmask.errors import CorruptWeights, UnmaskWarning
 from unmask.models.backbone import extract
 from unmask.models.modeling import UnmaskForImageClassification
 from unmask.models.penalties import Original, originals
@@ -119,6 +120,14 @@ def fit(
         Interrupted: After Ctrl-C, with a checkpoint of the last step.
     """
     share = share_of(place, config)
+    if config.warmup_epochs * plan.per_epoch > plan.steps and place.is_main_process:
+        warnings.warn(
+            f"the warm-up takes {config.warmup_epochs * plan.per_epoch:.0f} steps and the training "
+            f"{plan.steps}: the learning rate never reaches {config.lr:g}. Give fewer "
+            "warmup_epochs, or more steps.",
+            UnmaskWarning,
+            stacklevel=2,
+        )
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(deterministic(place.device, config.deterministic))
@@ -194,7 +203,7 @@ def _run(
             steps=plan.steps,
             epoch=training.step / plan.per_epoch,
             losses=losses,
-            lr=training.optimizer.param_groups[0]["lr"],
+            lr=config.lr * lr_factor(config, plan, training.step - 1),
             gradient_norm=norm,
             seconds=now - last,
             crops=config.batch_size,

@@ -75,8 +75,10 @@ def _aucs(evaluations: Lines) -> str:
 
 
 def _lr(steps: Lines) -> str:
-    rates = {"first group": np.array([line["lr"] for line in steps], np.float64)}
-    return _plot(_numbers(steps), rates, "lr", "learning rate", "Of the first group of weights.")
+    rates = {"lr": np.array([line["lr"] for line in steps], np.float64)}
+    return _plot(
+        _numbers(steps), rates, "lr", "learning rate", "Of weights without a rate of their own."
+    )
 
 
 def _table(evaluations: Lines) -> str:
