@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import cast
 
+import cv2
 import numpy as np
 import pytest
 
@@ -62,9 +63,20 @@ def test_outside_of_the_mask_it_is_the_picture(face, donor):
         assert (image.shape, image.dtype) == (face.shape, np.uint8)
         assert (mask.shape, mask.dtype) == (face.shape[:2], np.float32)
         assert 0 <= mask.min() <= 0.5 < mask.max() <= 1
-        assert (image[mask == 0] == face[mask == 0]).all()
+        x, y, width, height = cv2.boundingRect(np.uint8(mask > 0))
+        beyond = np.ones_like(mask, bool)
+        beyond[y : y + height, x : x + width] = False
+        assert (image[beyond] == face[beyond]).all()
+        assert np.abs(image.astype(int) - face)[mask > 0.5].mean() > 2, seed
     assert (face == before).all()
     assert (donor == other).all()
+
+
+def test_without_healing_it_is_the_picture_wherever_the_mask_is_0(face, donor, monkeypatch):
+    monkeypatch.setattr(composite, "_HEALED", 0)
+    for seed in range(10):
+        image, mask = made(face, donor, seed)
+        assert (image[mask == 0] == face[mask == 0]).all()
 
 
 def test_inside_it_is_the_donor_s(plain, face, donor):
@@ -161,6 +173,21 @@ def test_a_healed_edge_is_no_step(plain, face, donor):
     hard = step(*made(face, donor))
     plain(_PART=0, _HEALED=1)
     assert step(*made(face, donor)) < 0.7 * hard
+
+
+def test_a_healed_part_is_the_donor_s_too(plain, face, donor):
+    def detail(image: Image) -> np.ndarray:
+        return cv2.Laplacian(image.astype(np.float32).mean(-1), cv2.CV_32F, ksize=3)
+
+    plain(_PART=0)
+    _, hard = made(face, donor)
+    plain(_PART=0, _HEALED=1)
+    image, mask = made(face, donor)
+    assert ((mask > 0.5) == (hard > 0.5)).mean() > 0.99
+    inside = cv2.erode(mask, np.ones((5, 5))) > 0.5
+    found, theirs, own = (detail(each)[inside] for each in (image, donor, face))
+    assert np.corrcoef(found, theirs)[0, 1] > 0.85
+    assert np.corrcoef(found, own)[0, 1] < 0.5
 
 
 def test_black_beyond_the_picture_s_edge_stays(plain, face, donor):

@@ -83,8 +83,9 @@ def composed(
         rng: Where chance comes from.
 
     Returns:
-        The composite, and the mask ``(H, W)`` float32 in 0..1. Where the mask is 0 the picture is
-        as it was; somewhere it is above 0.5.
+        The composite, and the mask ``(H, W)`` float32 in 0..1; somewhere it is above 0.5. Where it
+        is 0 the picture is as it was, but in the bounding box of a healed part, whose surroundings
+        are evened out a little.
 
     Raises:
         FaceError: If there are other than 5 finite landmarks, or no part of at least 24 pixels
@@ -107,10 +108,12 @@ def composed(
         soft = softened(region, size, _FEATHER, rng)
         laid = _matched(laid, result, region, size, strength, spread)
         if healed and (clear := _clear_of_edges(region)) is not None:
+            soft = np.asarray(clear > 0, np.float32)  # now, for OpenCV turns the mask inside out
+            # All of it is taken: what lies about the part is evened out with it, without a seam.
             cloned = cv2.seamlessClone(laid, result, clear, _middle(clear), cv2.NORMAL_CLONE)
-            laid = np.asarray(cloned, np.uint8)
-            soft = np.asarray(clear > 0, np.float32)
-        result = blended(laid, result, soft)
+            result = np.asarray(cloned, np.uint8)
+        else:
+            result = blended(laid, result, soft)
         mask = np.maximum(mask, soft)
     if result is image:
         raise FaceError(
