@@ -236,7 +236,7 @@ def test_a_detector_is_as_small_as_its_features_allow(train, tmp_path):
 def test_a_resolution_that_cuts_patches_is_refused(train, tmp_path):
     outcome = train("-o", tmp_path / "mine", *SHORT, "--resolution", 41)
     assert outcome.code == 2
-    assert "the resolution is 41; the tower takes multiples of its patches of 8 pixels" in outcome.err
+    assert "the resolution is 41; the tower takes multiples of its patches of 8" in outcome.err
     assert not (tmp_path / "mine").exists()
 
 

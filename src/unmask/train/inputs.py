@@ -175,7 +175,7 @@ def resized(preprocess: Preprocess, side: int | None, config: object) -> Preproc
     if side < patch or side % patch:
         low = max(1, side // patch) * patch
         raise ConfigError(
-            f"the resolution is {side}; the tower takes multiples of its patches of {patch} pixels, "
-            f"such as {low} or {low + patch}"
+            f"the resolution is {side}; the tower takes multiples of its patches of {patch} "
+            f"pixels, such as {low} or {low + patch}"
         )
     return replace(preprocess, height=side, width=side)
