@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["one_line", "replacing", "valid_text"]
+from filelock import FileLock
+
+__all__ = ["held", "one_line", "replacing", "valid_text"]
 
 
 @contextmanager
@@ -22,6 +24,24 @@ def replacing(path: Path) -> Iterator[IO[str]]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """A lock file that nobody else holds while the block runs; it is gone afterwards.
+
+    Raises:
+        filelock.Timeout: If somebody holds it.
+        OSError: If it cannot be made.
+    """
+    lock = FileLock(path, timeout=0)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # a system that keeps open files: it stays, and harms nobody
+            path.unlink()  # first, while nobody else can hold it
+        lock.release()
 
 
 def valid_text(text: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from unmask.errors import ConfigError, OutputError
+from unmask.files import held
 from unmask.ledger import ledger_files, ledger_path, recorded_outputs
 from unmask.report import FORMATS, Writer, check_format, make_folder, open_writer
 
@@ -105,23 +106,15 @@ def locked(outputs: Iterable[Path]) -> Iterator[None]:
         for path in outputs:
             ledger = ledger_path(path)
             name = ledger.with_name(ledger.name.removesuffix("sqlite") + "lock")
-            lock = FileLock(name, timeout=0)
             try:
-                lock.acquire()
+                stack.enter_context(held(name))
             except Timeout as error:
                 raise OutputError(
                     f"{path} is in use by another scan; wait for its end, or give another output"
                 ) from error
             except OSError as error:
                 raise OutputError(f"{name} cannot be written: {error}") from error
-            stack.callback(lock.release)
-            stack.callback(_unlink, name)  # first, while nobody else can hold it
         yield
-
-
-def _unlink(lock: Path) -> None:
-    with suppress(OSError):  # a system that keeps open files: it stays, and harms nobody
-        lock.unlink()
 
 
 @contextmanager

@@ -11,19 +11,19 @@ import os
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unmask.errors import ConfigError, CorruptWeights, OutputError
-from unmask.files import replacing
+from unmask.files import held, replacing
 from unmask.train.config import TrainConfig
 from unmask.train.config_file import to_yaml
 from unmask.train.logs import read_log
@@ -119,25 +119,20 @@ class RunFolder:
             OutputError: If another training does, or no file can be made beside it.
         """
         path = self.path.with_name(f".{self.path.name}.lock")
-        lock = FileLock(path, timeout=0)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise OutputError(
-                f"{self.path} is in use by another training; wait for its end, or name another "
-                "output"
-            ) from error
-        except OSError as error:
-            raise OutputError(
-                f"{self.path} cannot be made ({error}); name another output"
-            ) from error
-        try:
+        with ExitStack() as stack:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(path))
+            except Timeout as error:
+                raise OutputError(
+                    f"{self.path} is in use by another training; wait for its end, or name another "
+                    "output"
+                ) from error
+            except OSError as error:
+                raise OutputError(
+                    f"{self.path} cannot be made ({error}); name another output"
+                ) from error
             yield
-        finally:
-            with suppress(OSError):  # a system that keeps open files: it stays, and harms nobody
-                path.unlink()
-            lock.release()
 
     def begin(self, setting: Setting, *, resume: bool, overwrite: bool) -> bool:
         """Make the folder ready; whether there is a checkpoint to go on from.
